@@ -1,0 +1,192 @@
+"""Where jobs run: a pool of spawned processes, one thread each, that outlives the death of any of them."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing as mp
+import os
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dialogbuild.artifact import Inputs, Outcome, run_stage
+from dialogbuild.errors import ConfigError, MissingPart
+from dialogbuild.stages import load_stage
+
+_THREAD_CAPS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+_PROGRESS_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage for one item, with all that a fresh process needs to run it."""
+
+    stage: str
+    item: str
+    video_id: str
+    source: Path
+    dirs: Mapping[str, Path]
+    config: Mapping[str, Any]
+    work: Path
+    key: str
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that ended in an exception that is no verdict on the data.
+
+    ``fatal`` means that no other job can fare better (a full disk, a missing model file): the run should stop.
+    """
+
+    job: Job
+    error: str
+    traceback: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Tick:
+    """How far a running job is, 0 to 1."""
+
+    job: Job
+    fraction: float
+
+
+Event = Outcome | Failure | Tick
+
+
+def execute(job: Job, progress: Any = None) -> Outcome | Failure:
+    """Run one job in this process; every exception becomes a ``Failure``."""
+    try:
+        stage = load_stage(job.stage)
+        inputs = Inputs(job.item, job.video_id, job.source, job.dirs, progress or (lambda done, total: None))
+        return run_stage(stage, inputs, stage.config.model_validate(job.config), job.work, job.key, job.record)
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        text = f"{type(error).__name__}: {error}"
+        return Failure(job, text, traceback.format_exc(), full or isinstance(error, MissingPart | ConfigError))
+
+
+class LocalPool:
+    """Spawned worker processes. Jobs go in through ``submit``; outcomes and progress come out of ``events``."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = max(1, workers)
+        self._context = mp.get_context("spawn")
+        self._progress: Any = self._context.Queue()
+        self._pool = self._new_pool(self.workers)
+        self._running: dict[Future[Outcome | Failure], Job] = {}
+        self._suspects: list[Job] = []
+
+    def __enter__(self) -> LocalPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in list((getattr(self._pool, "_processes", None) or {}).values()):
+            process.terminate()
+
+    def __len__(self) -> int:
+        return len(self._running) + len(self._suspects)
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        try:
+            future = self._pool.submit(_in_worker, job)
+        except BrokenProcessPool:
+            self._suspects.append(job)
+            return
+        self._running[future] = job
+
+    def events(self) -> Iterator[Event]:
+        """Whatever happened within the next half second, progress first. Empty when nothing did.
+
+        A worker that dies (out of memory, a crash in native code) breaks every job in flight. Each of those is tried
+        again alone, so that only the guilty one fails and its neighbours survive.
+        """
+        yield from self._drain_progress()
+        if self._running:
+            done, _ = wait(self._running, timeout=_PROGRESS_EVERY_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                job = self._running.pop(future)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    self._suspects.append(job)
+        if self._suspects and not self._running:
+            yield from self._retry_alone()
+
+    def _retry_alone(self) -> Iterator[Event]:
+        self._pool.shutdown(wait=False)
+        suspects, self._suspects = sorted(self._suspects, key=lambda job: (job.stage, job.item)), []
+        for job in suspects:
+            with self._new_pool(1) as alone:
+                try:
+                    yield alone.submit(_in_worker, job).result()
+                except BrokenProcessPool:
+                    yield Failure(job, "the worker process died (out of memory, or a crash in native code)", "")
+        self._pool = self._new_pool(self.workers)
+
+    def _drain_progress(self) -> Iterator[Tick]:
+        jobs = {(job.stage, job.item): job for job in self._running.values()}
+        while True:
+            try:
+                stage, item, fraction = self._progress.get_nowait()
+            except queue.Empty:
+                return
+            if (stage, item) in jobs:
+                yield Tick(jobs[stage, item], fraction)
+
+    def _new_pool(self, workers: int) -> ProcessPoolExecutor:
+        for name in _THREAD_CAPS:  # before any worker imports numpy: one process per core, one thread each
+            os.environ.setdefault(name, "1")
+        return ProcessPoolExecutor(
+            workers, mp_context=self._context, initializer=_start_worker, initargs=(self._progress, os.getpid())
+        )
+
+
+_worker_progress: Any = None
+
+
+def _start_worker(progress: Any, parent: int) -> None:
+    global _worker_progress
+    _worker_progress = progress
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)  # a killed run leaves no workers behind; half-written work is swept at the next start
+
+
+def _in_worker(job: Job) -> Outcome | Failure:
+    last = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _PROGRESS_EVERY_S and total > 0:
+            last = now
+            _worker_progress.put((job.stage, job.item, done / total))
+
+    return execute(job, progress)
+
+
+def usable_cores() -> int:
+    """Cores this process may use (a container's or a batch job's share, not the machine's)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

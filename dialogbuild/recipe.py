@@ -1,0 +1,112 @@
+"""Recipes: TOML files that say which values the stages use. Every key is checked, unknown ones are refused."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dialogbuild.artifact import Stage
+from dialogbuild.config import StageConfig
+from dialogbuild.errors import ConfigError
+from dialogbuild.stages import ORDER, load_stage
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_SHIPPED = (Path(__file__).resolve().parents[1] / "pipelines", Path(sys.prefix) / "share" / "dialogbuild" / "pipelines")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The stages of a run, in order, and the configuration of each."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    configs: Mapping[str, StageConfig]
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name; KeyError when this recipe does not run it."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+    def dump(self) -> dict[str, Any]:
+        """Every value in force, defaults included; ``parse_recipe`` reads it back."""
+        return {"name": self.name, **{name: config.model_dump(mode="json") for name, config in self.configs.items()}}
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with dialogbuild, by name."""
+    return {path.stem: path for folder in reversed(_SHIPPED) for path in sorted(folder.glob("*.toml"))}
+
+
+def load_recipe(spec: str | Path, stages: tuple[str, ...] = ORDER) -> Recipe:
+    """Read a recipe by path or by the name of a shipped one.
+
+    Raises:
+        ConfigError: no such recipe, no valid TOML, an unknown key or a value out of its range; the message
+            names the key and what it may be.
+    """
+    path = Path(spec)
+    if path.suffix != ".toml":
+        shipped = shipped_recipes()
+        if str(spec) not in shipped:
+            raise ConfigError(
+                f"no recipe named {spec!r}; shipped: {', '.join(shipped)}; or give a path to a .toml file"
+            )
+        path = shipped[str(spec)]
+    try:
+        raw = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"there is no recipe at {path}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is no valid TOML: {error}") from None
+    return parse_recipe({"name": path.stem, **raw}, stages, str(path))
+
+
+def parse_recipe(raw: Mapping[str, Any], stages: tuple[str, ...] = ORDER, where: str = "recipe") -> Recipe:
+    """Build a recipe from plain values: one table per stage, ``name`` and ``description`` beside them.
+
+    Raises:
+        ConfigError: all that is wrong, at once.
+    """
+    problems: list[str] = []
+    configs: dict[str, StageConfig] = {}
+    for key in raw:
+        if key not in ("name", "description", *ORDER):
+            problems.append(f"[{key}]: no such stage{_guess(key, ORDER)}")
+    loaded = tuple(load_stage(name) for name in stages)
+    for stage in loaded:
+        given = raw.get(stage.name, {})
+        if not isinstance(given, Mapping):
+            problems.append(f"{stage.name}: a table is expected, [{stage.name}]")
+            continue
+        try:
+            configs[stage.name] = stage.config.model_validate(dict(given))
+        except ValidationError as error:
+            problems += [_explain(stage, entry) for entry in error.errors()]
+    if problems:
+        raise ConfigError(f"{where}:\n  " + "\n  ".join(problems))
+    return Recipe(str(raw.get("name", "recipe")), loaded, configs)
+
+
+def _explain(stage: Stage, entry: Any) -> str:
+    key = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        known = tuple(stage.config.model_fields)
+        return f"[{stage.name}] {key}: no such setting{_guess(key, known)}; there are: {', '.join(known) or 'none'}"
+    return f"[{stage.name}] {key} = {entry.get('input')!r}: {entry['msg']}"
+
+
+def _guess(word: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
