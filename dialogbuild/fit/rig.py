@@ -1,0 +1,281 @@
+"""The head's landmark points as a function of a frame's parameters, with the full analytic Jacobian.
+
+Linear blend skinning in FLAME's order (Li et al., SIGGRAPH Asia 2017), evaluated at the embedded vertices only::
+
+    v   = template + shape beta + expr psi + pose_dirs vec(R_k - I, k = neck, jaw, eyes)
+    R_k = product of the rotations from the root down to joint k;  p_k = posed position of joint k
+    X_n = sum over corners m and joints k of  w_mk (R_k (v_m - j_k) + p_k),   w_mk = barycentric * skinning weight
+
+Joints j move with shape and expression. A corner keeps its own weights, so a landmark inside a triangle is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dialogbuild.fit.params import N_RIGID
+from dialogbuild.head.camera import CAM_FROM_HEAD
+from dialogbuild.head.model import PARENTS, Embedding, HeadModel
+from dialogbuild.head.rotation import left_jacobian, rodrigues
+
+Array = np.ndarray[Any, np.dtype[Any]]
+N_JOINTS = 5
+ROTATIONS = ((0, 3), (6, 9), (9, 12), (12, 15), (15, 18))  # where theta holds root, neck, jaw, left eye, right eye
+TRANSL = slice(3, 6)
+_FLIP = np.diag(CAM_FROM_HEAD)
+
+
+@dataclass(frozen=True, eq=False)
+class Rig:
+    """Landmark points of a model with its shape applied. M = corners per point, N = points, J = 5.
+
+    Attributes:
+        index: (N,) which landmark of the scheme each point is.
+        v: (M, N, 3) m, shaped neutral position of each corner.
+        w: (M, N, J) barycentric times skinning weight; sums to 1 over M and J.
+        expr: (M, N, 3, E);  pose: (M, N, 3, 36) or None;  shape_dirs: (M, N, 3, S).
+        joints: (J, 3) m, shaped;  joint_dirs: (J, 3, S);  joint_expr: (J, 3, E) or None where expression moves no joint.
+        normals: (N, 3) unit outward normals of the neutral surface.
+    """
+
+    index: Array
+    v: Array
+    w: Array
+    expr: Array
+    pose: Array | None
+    shape_dirs: Array
+    joints: Array
+    joint_dirs: Array
+    joint_expr: Array | None
+    normals: Array
+
+    @property
+    def n_points(self) -> int:
+        """N."""
+        return len(self.index)
+
+    @property
+    def size(self) -> int:
+        """P, the length of theta that this rig takes."""
+        return N_RIGID + int(self.expr.shape[-1])
+
+    def with_shape(self, shape: Array) -> Rig:
+        """The same points for another person: adds ``shape`` (S,) to the shape already applied."""
+        b = np.asarray(shape, self.v.dtype)
+        return replace(self, v=self.v + self.shape_dirs @ b, joints=self.joints + self.joint_dirs @ b)
+
+    def astype(self, dtype: type[np.floating[Any]]) -> Rig:
+        """The same rig in another precision: float32 is the fast one, float64 checks it."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "index"}
+        return replace(self, **{k: None if a is None else a.astype(dtype) for k, a in fields.items()})
+
+    def neutral(self) -> Array:
+        """(N, 3) m, head axes: the points of the shaped head at rest, relative to the root joint."""
+        return np.einsum("mnk,mnc->nc", self.w, self.v) - self.joints[0]  # type: ignore[no-any-return]
+
+
+def build_rig(model: HeadModel, embedding: Embedding, dtype: type[np.floating[Any]] = np.float32) -> Rig:
+    """Gather the rows of a model that its landmarks touch. Shape is the template's until ``with_shape``."""
+    corners, bary = _corners(embedding, np.asarray(model.faces))
+    ids = corners.T  # (M, N)
+    b = bary.T.astype(np.float64)
+    joint_expr = model.joint_expr_dirs
+    pose = None if model.pose_dirs is None else np.asarray(model.pose_dirs)[ids].astype(dtype)
+    return Rig(
+        index=np.asarray(embedding.index),
+        v=model.v_template[ids].astype(dtype),
+        w=(b[..., None] * model.weights[ids]).astype(dtype),
+        expr=np.ascontiguousarray(model.expr_dirs[ids], dtype),
+        pose=pose,
+        shape_dirs=np.ascontiguousarray(model.shape_dirs[ids], dtype),
+        joints=model.joint_template.astype(dtype),
+        joint_dirs=model.joint_shape_dirs.astype(dtype),
+        joint_expr=joint_expr.astype(dtype) if np.abs(joint_expr).max(initial=0) > 1e-7 else None,
+        normals=_normals(model, embedding).astype(dtype),
+    )
+
+
+def _corners(embedding: Embedding, faces: Array) -> tuple[Array, Array]:
+    """Corner vertices (N, M) and barycentric weights (N, M); M = 1 when every landmark sits on a vertex."""
+    tri, bary = faces[embedding.face_idx], np.asarray(embedding.bary, np.float64)
+    if np.all(bary.max(axis=1) > 1 - 1e-6):
+        pick = bary.argmax(axis=1)[:, None]
+        return np.take_along_axis(tri, pick, axis=1), np.ones((len(tri), 1))
+    return tri, bary
+
+
+def _normals(model: HeadModel, embedding: Embedding) -> Array:
+    """Area-weighted vertex normals at the landmarks, (N, 3)."""
+    v, faces = model.v_template.astype(np.float64), np.asarray(model.faces)
+    a, b, c = v[faces[:, 0]], v[faces[:, 1]], v[faces[:, 2]]
+    face_normal = np.cross(b - a, c - a)
+    normal = np.zeros_like(v)
+    for corner in range(3):
+        np.add.at(normal, faces[:, corner], face_normal)
+    at = np.einsum("nm,nmc->nc", embedding.bary, normal[faces[embedding.face_idx]])
+    return at / np.maximum(np.linalg.norm(at, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """What one evaluation of a rig leaves for its Jacobian. n = frames.
+
+    Attributes:
+        points: (n, N, 3) m, head axes after all rotations, before the camera.
+        R: (n, J, 3, 3) local rotations;  R_global: (n, J, 3, 3);  joints, p: (n, J, 3) joints at rest and posed.
+        blend: (M, n, N, 3, 3) blended rotation of each corner, barycentric weight included.
+        v: (M, n, N, 3) unposed corner positions.
+    """
+
+    points: Array
+    R: Array
+    R_global: Array
+    joints: Array
+    p: Array
+    blend: Array
+    v: Array
+
+
+def pose_points(rig: Rig, theta: Array) -> Posed:
+    """Evaluate the landmark points at theta (n, P)."""
+    theta = theta.astype(rig.v.dtype)
+    R = np.stack([rodrigues(theta[:, a:b]) for a, b in ROTATIONS], axis=1).astype(rig.v.dtype)
+    psi = theta[:, N_RIGID:]
+    n, (M, N, _) = len(theta), rig.v.shape
+    joints = np.broadcast_to(rig.joints, (n, N_JOINTS, 3))
+    if rig.joint_expr is not None:
+        joints = joints + np.tensordot(psi, rig.joint_expr, (1, 2))
+    R_global, p = _chain(R, joints)
+    v = np.matmul(psi, rig.expr.reshape(M, N * 3, -1).transpose(0, 2, 1)).reshape(M, n, N, 3) + rig.v[:, None]
+    if rig.pose is not None:
+        feature = (R[:, 1:] - np.eye(3, dtype=R.dtype)).reshape(n, 36)
+        v = v + np.matmul(feature, rig.pose.reshape(M, N * 3, 36).transpose(0, 2, 1)).reshape(M, n, N, 3)
+    offset = p - np.einsum("njab,njb->nja", R_global, joints)
+    blend = np.matmul(rig.w[:, None], R_global.reshape(n, N_JOINTS, 9)).reshape(M, n, N, 3, 3)
+    points = np.einsum("mnkab,mnkb->nka", blend, v) + np.matmul(rig.w.sum(axis=0), offset)
+    return Posed(points, R, R_global, joints, p, blend, v)
+
+
+def _chain(R: Array, joints: Array) -> tuple[Array, Array]:
+    """Global rotations (n, J, 3, 3) and posed joints (n, J, 3) of the fixed tree root - neck - (jaw, eyes)."""
+    R_global, p = np.empty_like(R), np.empty(R.shape[:3], R.dtype)
+    R_global[:, 0], p[:, 0] = R[:, 0], joints[:, 0]
+    for k in range(1, N_JOINTS):
+        parent = PARENTS[k]
+        R_global[:, k] = R_global[:, parent] @ R[:, k]
+        bone = joints[:, k] - joints[:, parent]
+        p[:, k] = p[:, parent] + np.einsum("nab,nb->na", R_global[:, parent], bone)
+    return R_global, p
+
+
+def project_points(points: Array, transl_m: Array, camera: tuple[float, float, float]) -> tuple[Array, Array]:
+    """Head-axes points (n, N, 3) to pixels (n, N, 2), with the derivative of pixels by camera coordinates (n, N, 2, 3).
+
+    Args:
+        camera: focal_px, cx_px, cy_px.
+    """
+    focal, cx, cy = camera
+    x = points * _FLIP.astype(points.dtype) + transl_m[:, None].astype(points.dtype)
+    inv_z = 1.0 / np.maximum(x[..., 2], 1e-3)
+    uv = x[..., :2] * inv_z[..., None]
+    D = np.zeros((*uv.shape, 3), points.dtype)
+    D[..., 0, 0] = D[..., 1, 1] = focal * inv_z
+    D[..., :, 2] = -focal * uv * inv_z[..., None]
+    return focal * uv + np.array([cx, cy], points.dtype), D
+
+
+def frame_jacobian(rig: Rig, theta: Array, posed: Posed, D: Array, out: Array) -> None:
+    """Derivative of projected points by theta, (n, N, 2, P), written into ``out``.
+
+    Args:
+        D: (n, N, 2, 3) derivative of pixels by camera coordinates (``project_points``).
+    """
+    A = D * _FLIP.astype(D.dtype)  # by head axes
+    out[..., TRANSL] = D
+    _rotation_columns(rig, theta, posed, A, out)
+    for m in range(len(rig.v)):
+        AT = A @ posed.blend[m]  # (n, N, 2, 3): pixels by unposed corner position
+        term = AT[..., 0, None] * rig.expr[m][:, None, 0]
+        term += AT[..., 1, None] * rig.expr[m][:, None, 1]
+        term += AT[..., 2, None] * rig.expr[m][:, None, 2]
+        if m:
+            out[..., N_RIGID:] += term
+        else:
+            out[..., N_RIGID:] = term
+    if rig.joint_expr is not None:
+        moved = np.tensordot(rig.w.sum(axis=0), _joint_motion(posed.R_global, rig.joint_expr), (1, 1))
+        out[..., N_RIGID:] += A @ moved.transpose(1, 0, 2, 3)
+
+
+def _joint_motion(R_global: Array, dirs: Array) -> Array:
+    """How the offset p_k - R_k j_k of each joint's transform follows coefficients that move the joints.
+
+    Args:
+        R_global: (n, J, 3, 3);  dirs: (J, 3, S).
+
+    Returns:
+        (n, J, 3, S).
+    """
+    dp = np.empty((len(R_global), *dirs.shape), R_global.dtype)
+    dp[:, 0] = dirs[0]
+    for k in range(1, N_JOINTS):
+        parent = PARENTS[k]
+        dp[:, k] = dp[:, parent] + R_global[:, parent] @ (dirs[k] - dirs[parent])
+    return dp - R_global @ dirs  # type: ignore[no-any-return]
+
+
+def _rotation_columns(rig: Rig, theta: Array, posed: Posed, A: Array, out: Array) -> None:
+    jacobians = [left_jacobian(theta[:, a:b]).astype(A.dtype) for a, b in ROTATIONS]
+    for k, (a, b) in enumerate(ROTATIONS):
+        out[..., a:b] = 0
+        arm, rows = _arm(rig, posed, k)
+        lever = np.cross(arm[:, :, None], A[:, rows])  # a . (d x arm) = d . (arm x a)
+        frame = jacobians[k] if k == 0 else posed.R_global[:, PARENTS[k]] @ jacobians[k]
+        out[:, rows, :, a:b] = lever @ frame[:, None]
+        if rig.pose is not None and k > 0:
+            out[..., a:b] += _pose_dirs_columns(rig, posed, A, k, jacobians[k])
+
+
+def _arm(rig: Rig, posed: Posed, k: int) -> tuple[Array, Array]:
+    """What joint k carries: weighted vectors from the joint to the points (n, rows, 3), and which points those are."""
+    if k == 0:
+        return posed.points - posed.joints[:, :1], np.arange(rig.n_points)
+    joints = range(k, N_JOINTS) if k == 1 else (k,)
+    rows = np.flatnonzero(np.abs(rig.w[:, :, list(joints)]).sum(axis=(0, 2)) > 0)
+    arm = np.zeros((len(posed.points), len(rows), 3), posed.points.dtype)
+    for j in joints:
+        local = posed.v[:, :, rows] - posed.joints[:, None, j]  # (M, n, rows, 3)
+        moved = local @ posed.R_global[:, j].transpose(0, 2, 1) + (posed.p[:, j] - posed.p[:, k])[:, None]
+        arm += np.einsum("mr,mnrc->nrc", rig.w[:, rows, j], moved)
+    return arm, rows
+
+
+def _pose_dirs_columns(rig: Rig, posed: Posed, A: Array, k: int, left: Array) -> Array:
+    """The part of a rotation's effect that goes through the pose-corrective shapes, (n, N, 2, 3)."""
+    assert rig.pose is not None
+    dR = np.cross(left.transpose(0, 2, 1)[:, :, None], posed.R[:, k].transpose(0, 2, 1)[:, None])  # (n, i, column, row)
+    by_axis = dR.transpose(0, 3, 2, 1).reshape(len(A), 1, 9, 3)
+    part = rig.pose[..., 9 * (k - 1) : 9 * k]
+    columns = np.zeros((*A.shape[:3], 3), A.dtype)
+    for m in range(len(rig.v)):
+        columns += (A @ posed.blend[m]) @ (part[m] @ by_axis)
+    return columns
+
+
+def shared_jacobian(rig: Rig, posed: Posed, D: Array, transl_m: Array) -> Array:
+    """Derivative of projected points by shape and log focal length, (n, N, 2, S + 1)."""
+    A = D * _FLIP.astype(D.dtype)
+    S = rig.joint_dirs.shape[-1]
+    offset = _joint_motion(posed.R_global, rig.joint_dirs)
+    moved = np.tensordot(rig.w.sum(axis=0), offset, axes=(1, 1)).transpose(1, 0, 2, 3)  # (n, N, 3, S)
+    for m in range(len(rig.v)):
+        moved = moved + posed.blend[m] @ rig.shape_dirs[m]
+    out = np.empty((*A.shape[:3], S + 1), A.dtype)
+    out[..., :S] = A @ moved
+    x = posed.points * _FLIP.astype(A.dtype) + transl_m[:, None].astype(A.dtype)
+    # pixels by focal is x/z, which is (pixels by x) * x / focal, so by log focal:
+    out[..., S] = np.stack([D[..., 0, 0] * x[..., 0], D[..., 1, 1] * x[..., 1]], axis=-1)
+    return out
