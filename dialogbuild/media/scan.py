@@ -1,0 +1,66 @@
+"""Decode a video once, keep only times: the frame table, and what was damaged on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dialogbuild.media.clock import FrameTable, frame_table
+from dialogbuild.media.probe import open_input
+from dialogbuild.media.reader import decode_frames
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What a full decode found. ``table`` is None when no frame came out."""
+
+    table: FrameTable | None
+    n_errors: int  # packets that could not be demuxed or decoded
+    n_corrupt: int  # frames that came out flagged as damaged
+    n_disordered: int  # frames dropped because their time does not come after the one before
+    n_untimed: int  # packets without a presentation time
+    first_error: str | None
+
+
+def scan_frames(path: Path, stream_index: int, progress: Callable[[Fraction], None] | None = None) -> Scan:
+    """Decode every frame of one stream and note pts, duration and key flag. Memory: 17 bytes per frame.
+
+    Args:
+        progress: called now and then with the presentation time reached, seconds on the container's clock.
+    """
+    pts: list[int] = []
+    key: list[bool] = []
+    errors: list[str] = []
+    counts = {"corrupt": 0, "disordered": 0, "untimed": 0}
+    last_duration = 0
+
+    def note_untimed(packet: Any) -> None:
+        counts["untimed"] += packet.pts is None and packet.size > 0
+
+    with open_input(path) as container:
+        stream = container.streams[stream_index]
+        time_base = Fraction(stream.time_base)
+        for frame in decode_frames(container, stream, note_untimed, errors):
+            counts["corrupt"] += bool(frame.is_corrupt)
+            if frame.pts is None or (pts and frame.pts <= pts[-1]):
+                counts["disordered"] += 1
+                continue
+            pts.append(frame.pts)
+            key.append(bool(frame.key_frame))
+            last_duration = int(frame.duration or 0)
+            if progress is not None and len(pts) % 100 == 0:
+                progress(frame.pts * time_base)
+    table = frame_table(np.array(pts, np.int64), last_duration, np.array(key), time_base) if pts else None
+    return Scan(
+        table,
+        n_errors=len(errors),
+        n_corrupt=counts["corrupt"],
+        n_disordered=counts["disordered"],
+        n_untimed=counts["untimed"],
+        first_error=errors[0] if errors else None,
+    )

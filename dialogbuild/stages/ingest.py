@@ -1,0 +1,155 @@
+"""ingest: decode a video once; write down what it is, when each frame is shown, and its sound on the video's clock.
+
+reads   the source file
+writes  video.json      facts of the file (see ``video_record``)
+        frames.parquet  frame i32, pts i64, duration i64 (time base units), key bool
+        ticks.parquet   tick i32, frame i32, pts i64, repeated bool     (tick k covers [k/25, (k+1)/25) s)
+        audio.flac      mono 16 kHz, exactly n_ticks * 640 samples, sample 0 at the first frame's start
+rejects empty_file, not_a_video (no media, or only sound or pictures), unreadable (libav cannot open or decode it),
+        no_frames, no_audio (values say which streams exist), no_timestamps (packets without presentation times),
+        truncated (ends before its header says), corrupt (too many damaged frames), too_short
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from dialogbuild.artifact import Inputs, Stage, file_sha256, write_json
+from dialogbuild.config import StageConfig
+from dialogbuild.errors import Reject
+from dialogbuild.media.audio import AudioReport, iter_audio, write_flac
+from dialogbuild.media.clock import FPS, FrameTable, TickTable, is_vfr, samples_per_tick, tick_table
+from dialogbuild.media.probe import MediaFacts, probe
+from dialogbuild.media.scan import Scan, scan_frames
+from dialogbuild.tables import Columns, write_table
+
+
+class Config(StageConfig):
+    """Which files are worth reading."""
+
+    min_duration_s: float = Field(2.0, ge=0, description="s; no exchange of two turns fits into less")
+    max_shortfall_s: float = Field(
+        0.5, ge=0, description="s the decoded video may end before its header says; covers rounding and last frames"
+    )
+    max_damaged_fraction: float = Field(
+        0.01, ge=0, le=1, description="of frames: undecodable, flagged corrupt or out of order; more smears faces"
+    )
+
+
+def check_scan(facts: MediaFacts, scan: Scan, config: Config) -> FrameTable:
+    """The frame table, if the decoded video is whole.
+
+    Raises:
+        Reject: no_frames, no_timestamps, truncated, corrupt, too_short, in this order, each with its numbers.
+    """
+    table = scan.table
+    damage = {"n_errors": scan.n_errors, "n_corrupt": scan.n_corrupt, "n_disordered": scan.n_disordered}
+    if table is None:
+        raise Reject("no_frames", codec=facts.video.codec, first_error=scan.first_error, **damage)
+    if scan.n_untimed:
+        raise Reject("no_timestamps", packets=scan.n_untimed, frames=len(table))
+    decoded_s, header_s = float(table.duration_s), facts.video.duration_s
+    if header_s is not None and float(header_s) - decoded_s > config.max_shortfall_s:
+        raise Reject(
+            "truncated",
+            decoded_s=round(decoded_s, 3),
+            header_s=round(float(header_s), 3),
+            frames=len(table),
+            first_error=scan.first_error,
+            **damage,
+        )
+    share = sum(damage.values()) / (len(table) + scan.n_errors + scan.n_disordered)
+    if share > config.max_damaged_fraction:
+        raise Reject("corrupt", share=round(share, 4), frames=len(table), first_error=scan.first_error, **damage)
+    if decoded_s < config.min_duration_s:
+        raise Reject("too_short", duration_s=round(decoded_s, 3), min_duration_s=config.min_duration_s)
+    return table
+
+
+def video_record(
+    inputs: Inputs, facts: MediaFacts, scan: Scan, table: FrameTable, ticks: TickTable, audio: dict[str, Any]
+) -> dict[str, Any]:
+    """What ``video.json`` holds. Sizes are of the displayed frame; rationals are [numerator, denominator]."""
+    video = facts.video
+    return {
+        "video_id": inputs.video_id,
+        "name": inputs.source.name,
+        "sha256": file_sha256(inputs.source),
+        "bytes": inputs.source.stat().st_size,
+        "container": facts.container,
+        "video_codec": video.codec,
+        "pix_fmt": video.pix_fmt,
+        "stream": video.index,
+        "width_px": video.width_px,
+        "height_px": video.height_px,
+        "rotation_deg": video.orientation.rotation_deg,
+        "mirrored": video.orientation.mirrored,
+        "sar": [video.sar.numerator, video.sar.denominator],
+        "time_base": [video.time_base.numerator, video.time_base.denominator],
+        "start_pts": int(table.pts[0]),
+        "n_frames": len(table),
+        "is_vfr": is_vfr(table),
+        "avg_fps": round(float(len(table) / table.duration_s), 6),
+        "duration_s": round(float(table.duration_s), 6),
+        "longest_frame_s": round(float(int(table.duration.max()) * video.time_base), 6),
+        "fps": [FPS.numerator, FPS.denominator],
+        "n_ticks": len(ticks.pts),
+        "damage": {"errors": scan.n_errors, "corrupt": scan.n_corrupt, "disordered": scan.n_disordered},
+        "audio": audio,
+    }
+
+
+def audio_record(facts: MediaFacts, report: AudioReport, zero_s: Fraction, n_samples: int) -> dict[str, Any]:
+    """What ``video.json`` says about the sound. ``offset_s``: first sound minus first frame, seconds."""
+    chosen = facts.audio[0]
+    assert report.first_s is not None
+    return {
+        "codec": chosen.codec,
+        "sample_rate": chosen.sample_rate,
+        "channels": chosen.channels,
+        "stream": chosen.index,
+        "streams": len(facts.audio),
+        "offset_s": round(float(report.first_s - zero_s), 6),
+        "heard_s": round(report.heard_samples / 16000, 6),
+        "coverage": round(report.heard_samples / n_samples, 6),
+        "jumps": report.n_jumps,
+        "errors": len(report.errors),
+    }
+
+
+def run(inputs: Inputs, out: Path, config: Config) -> None:
+    """Probe, decode every frame once for its time, then stream the sound into the FLAC file."""
+    facts = probe(inputs.source)
+    if not facts.audio:
+        raise Reject("no_audio", streams=list(facts.streams))
+    expected_s = facts.video.duration_s or Fraction(0)
+    scan = scan_frames(
+        inputs.source,
+        facts.video.index,
+        lambda at_s: inputs.progress(int(at_s * FPS), max(int(at_s * FPS), int(expected_s * FPS))),
+    )
+    table = check_scan(facts, scan, config)
+    ticks = tick_table(table)
+    n_samples = len(ticks.pts) * samples_per_tick()
+    report = AudioReport()
+    blocks = iter_audio(inputs.source, facts.audio[0].index, table.start_s, n_samples, report)
+    written = write_flac(out / "audio.flac", blocks)
+    assert written == n_samples, (written, n_samples)
+    if report.heard_samples == 0:
+        raise Reject("no_audio", streams=list(facts.streams), decoded_s=0.0, errors=report.errors[:3])
+    sound = audio_record(facts, report, table.start_s, n_samples)
+    frames: Columns = {"frame": np.arange(len(table), dtype=np.int32), "pts": table.pts, "duration": table.duration}
+    write_table(out / "frames.parquet", {**frames, "key": table.key})
+    tick = np.arange(len(ticks.pts), dtype=np.int32)
+    columns: Columns = {"tick": tick, "frame": ticks.frame, "pts": ticks.pts, "repeated": ticks.repeated}
+    write_table(out / "ticks.parquet", columns)
+    write_json(out / "video.json", video_record(inputs, facts, scan, table, ticks, sound))
+    inputs.progress(len(tick), len(tick))
+
+
+STAGE = Stage(name="ingest", version=1, unit="video", config=Config, run=run)
