@@ -1,0 +1,79 @@
+"""One audio track per person from a mono mix: a soft mask on speaking posteriors.
+
+A mask attenuates the other person's turns; it cannot separate two voices that sound at once. Where both speak, both
+tracks hold the mix, and the motion table's ``state`` says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from dialogbuild.dataset.schema import AUDIO_RATE_HZ, SAMPLES_PER_TICK
+
+Float = NDArray[np.float32]
+
+
+def tick_gains(p_speak: NDArray[Any], overlap: NDArray[Any]) -> Float:
+    """Gain of each person's track at every tick, before ramps and floor.
+
+    The likelier speaker gets 1 once their posterior passes one half; the other gets the ratio of the posteriors; both
+    get 1 where both speak; both fade with the posterior where neither is likely.
+
+    Args:
+        p_speak: (T, 2) posterior that the person speaks, 0..1.
+        overlap: (T,) bool, both speak.
+
+    Returns:
+        (T, 2) float32 in 0..1.
+    """
+    p = np.asarray(p_speak, np.float32)
+    gains = np.minimum(p / np.maximum(p.max(axis=1, keepdims=True), 0.5), 1.0)
+    gains[np.asarray(overlap, bool)] = 1.0
+    return np.asarray(gains, np.float32)
+
+
+def sample_gains(gains: NDArray[Any], ramp_s: float, floor_db: float) -> Float:
+    """Tick gains (T,) to sample gains (T*640,): steps become raised-cosine ramps, nothing goes below the floor.
+
+    Args:
+        ramp_s: full length of a ramp, centred on the tick border; at most one tick (0.04 s).
+        floor_db: the smallest gain, decibel (negative).
+
+    Raises:
+        ValueError: the ramp is longer than a tick.
+    """
+    half = round(ramp_s * AUDIO_RATE_HZ / 2)
+    if not 0 <= half <= SAMPLES_PER_TICK // 2:
+        raise ValueError(f"a ramp of {ramp_s} s does not fit into one tick")
+    out = np.repeat(np.asarray(gains, np.float32), SAMPLES_PER_TICK)
+    if half:
+        weight = 0.5 - 0.5 * np.cos(np.pi * (np.arange(2 * half) + 0.5) / (2 * half))
+        for k in np.flatnonzero(np.diff(gains)):
+            border = (k + 1) * SAMPLES_PER_TICK
+            out[border - half : border + half] = gains[k] + (gains[k + 1] - gains[k]) * weight
+    return np.maximum(out, np.float32(10 ** (floor_db / 20)))
+
+
+def person_tracks(
+    mix: NDArray[Any], p_speak: NDArray[Any], overlap: NDArray[Any], ramp_s: float = 0.02, floor_db: float = -60.0
+) -> Float:
+    """Both persons' tracks. (T*640,), (T, 2), (T,) -> (2, T*640) float32.
+
+    Raises:
+        ValueError: the mix is not T*640 samples long.
+    """
+    n = len(p_speak) * SAMPLES_PER_TICK
+    if mix.shape != (n,):
+        raise ValueError(f"the mix has {mix.shape} samples, {len(p_speak)} ticks take {n}")
+    gains = tick_gains(p_speak, overlap)
+    return np.stack([mix * sample_gains(gains[:, k], ramp_s, floor_db) for k in (0, 1)]).astype(np.float32)
+
+
+def flac_length(path: Path) -> int:
+    """Samples that the header promises; reads no audio."""
+    return int(soundfile.info(str(path)).frames)

@@ -1,0 +1,204 @@
+"""shard: one clip's part of the dataset, in the dataset's own schema.
+
+reads   ingest     video.json, ticks.parquet, audio.flac
+        tracks     tracks.parquet        track, tick, box_px, score
+        landmarks  landmarks.parquet     the same rows: lmk_px, lmk_z_px, presence, ok, crop_px, mask_bits
+        assign     persons.parquet, track_person.parquet, states.parquet, turns.parquet
+        segment    clips.parquet         clip_id, start_tick, end_tick, shots
+        identity   identity.parquet, camera.json
+        fit_flame  motion.parquet        person, tick, head parameters, sigmas, valid
+        quality    quality.parquet       the same rows; quality.json
+writes  motion.parquet landmarks.parquet quality.parquet   track_id, tick, ... (see dataset/schema.py)
+        media/<track>.mp4                512x512 crop per person, one frame per tick
+        media/<track>.flac, media/<clip>_mix.flac          mono 16 kHz, ticks*640 samples
+        clip.json                        rows of videos, conversations, identities, tracks, turns; conventions; hashes
+rejects nothing: what reaches it has passed the gate
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from dialogbuild.artifact import Inputs, Stage
+from dialogbuild.config import StageConfig
+from dialogbuild.dataset import audio, crop, rows, stats
+from dialogbuild.dataset.arrow import to_arrow, write_parquet
+from dialogbuild.dataset.conventions import conventions
+from dialogbuild.dataset.part import write_part
+from dialogbuild.dataset.schema import CROP_PX, LANDMARKS, MOTION, QUALITY, SAMPLES_PER_TICK, TICK_HZ, VALID_BITS
+from dialogbuild.errors import DatasetError
+from dialogbuild.tables import Columns, read_table
+
+
+class Config(StageConfig):
+    """How crops and per-person audio are made."""
+
+    crop_margin: float = Field(1.9, ge=1, le=4, description="crop side over the face box's longer side; hair and chin")
+    crop_smooth_s: float = Field(
+        0.4, gt=0, le=5, description="seconds (sigma) over which the crop follows the face; a shaking crop is motion"
+    )
+    crop_crf: int = Field(18, ge=0, le=40, description="x264 rate factor; 18 is visually lossless at 512x512")
+    mask_ramp_s: float = Field(0.02, ge=0, le=0.04, description="seconds; shorter ramps click, longer ones eat onsets")
+    mask_floor_db: float = Field(
+        -60.0, ge=-120, le=0, description="decibel; level of the other's turns, as in recordings of separate channels"
+    )
+
+
+def _where(columns: Columns, mask: NDArray[np.bool_]) -> Columns:
+    return {name: values[mask] for name, values in columns.items()}
+
+
+def _span(inputs: Inputs) -> tuple[int, int, int]:
+    """First tick, one past the last, and the number of shots of this clip."""
+    clips = read_table(inputs["segment"] / "clips.parquet")
+    at = np.flatnonzero(clips["clip_id"] == inputs.item)
+    if len(at) != 1:
+        raise DatasetError(f"segment lists clip {inputs.item} {len(at)} times")
+    return tuple(int(clips[name][at[0]]) for name in ("start_tick", "end_tick", "shots"))  # type: ignore[return-value]
+
+
+def _crop_frames(
+    source: Path, ticks: Columns, span: tuple[int, int], matrices: NDArray[Any], shown: NDArray[np.bool_]
+) -> Iterator[NDArray[np.uint8]]:
+    """One crop per tick; black where the person is not shown, so that no crop ever holds somebody else's face."""
+    from dialogbuild.media.reader import VideoReader
+
+    black = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
+    with VideoReader(source) as reader:
+        for tick, image in reader.iter_ticks(ticks, *span):
+            k = tick - span[0]
+            yield crop.warp(image, matrices[k].reshape(2, 3)) if shown[k] else black
+
+
+def _write_audio(inputs: Inputs, out: Path, span: tuple[int, int], states: Columns, config: Config) -> None:
+    from dialogbuild.media.audio import read_audio, write_flac
+
+    mix = read_audio(inputs["ingest"] / "audio.flac", *(k * SAMPLES_PER_TICK for k in span))
+    p_speak = np.stack([states["p_speak_0"], states["p_speak_1"]], axis=1)
+    tracks = audio.person_tracks(mix, p_speak, states["state"] == 3, config.mask_ramp_s, config.mask_floor_db)
+    write_flac(out / "media" / f"{inputs.item}_mix.flac", [mix])
+    for person, samples in enumerate(tracks):
+        write_flac(out / "media" / f"{rows.track_name(inputs.item, person)}.flac", [samples])
+
+
+def _write_video(
+    inputs: Inputs, out: Path, ticks: Columns, span: tuple[int, int], faces: list[dict[str, Any]], config: Config
+) -> None:
+    from dialogbuild.media.encode import encode_video
+
+    for person, face in enumerate(faces):
+        path = out / "media" / f"{rows.track_name(inputs.item, person)}.mp4"
+        frames = _crop_frames(inputs.source, ticks, span, face["crop_m"], face["crop_ok"])
+        encode_video(path, frames, Fraction(TICK_HZ), (CROP_PX, CROP_PX), config.crop_crf, gop=25)
+        inputs.progress(person + 1, len(faces))
+
+
+def _person_columns(inputs: Inputs, span: tuple[int, int], states: Columns, config: Config) -> list[dict[str, Any]]:
+    """Columns of the three families for person 0 and person 1."""
+    tracks = read_table(inputs["tracks"] / "tracks.parquet")
+    landmarks = read_table(inputs["landmarks"] / "landmarks.parquet")
+    track_person = read_table(inputs["assign"] / "track_person.parquet")
+    motion = read_table(inputs["fit_flame"] / "motion.parquet")
+    quality = read_table(inputs["quality"] / "quality.parquet")
+    for a, b in ((tracks, landmarks), (motion, quality)):
+        if any(not np.array_equal(a[k], b[k]) for k in ("tick",)):
+            raise DatasetError(f"{inputs.item}: two tables of one stage pair differ in their rows")
+    out = []
+    for person in (0, 1):
+        name = rows.track_name(inputs.item, person)
+        mine = motion["person"] == person
+        fitted = _where(motion, mine)
+        at = rows.source_rows(tracks, track_person, person, *span)
+        out.append(
+            {
+                "motion": rows.motion_columns(fitted, states, name, person),
+                "landmarks": rows.landmark_columns(
+                    tracks, landmarks, at, name, config.crop_margin, config.crop_smooth_s
+                ),
+                "quality": rows.quality_columns(_where(quality, mine), fitted, name),
+            }
+        )
+    return out
+
+
+def _record(
+    inputs: Inputs, span: tuple[int, int], n_shots: int, states: Columns, persons: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """``clip.json`` without its file list."""
+    camera = json.loads((inputs["identity"] / "camera.json").read_text())
+    identity = read_table(inputs["identity"] / "identity.parquet")
+    listed = read_table(inputs["assign"] / "persons.parquet")
+    turns = rows.turn_rows(read_table(inputs["assign"] / "turns.parquet"), inputs.item, *span)
+    sides = dict(zip(listed["person"].tolist(), listed["side"].tolist(), strict=True))
+    n_expr = persons[0]["motion"]["expr"].shape[1]
+    head = {
+        **{name: camera[name] for name in ("model_id", "licence")},
+        "sha256": camera["head_sha256"],
+        "n_shape": int(identity["shape"].shape[1]),
+        "n_expr": int(n_expr),
+        "expr_names": camera.get("expr_names", []),
+    }
+    fitted = [(p["motion"]["valid"] >> VALID_BITS["fit_ok"]) & 1 == 1 for p in persons]
+    return {
+        "video": rows.video_row(json.loads((inputs["ingest"] / "video.json").read_text())),
+        "conversation": rows.conversation_row(inputs.video_id, inputs.item, span, n_shots, states, turns),
+        "identities": [
+            {
+                "identity_id": rows.identity_name(inputs.video_id, person),
+                "video_id": inputs.video_id,
+                "person": person,
+                "shape": identity["shape"][i].tolist(),
+                "shape_sigma": identity["shape_sigma"][i].tolist(),
+            }
+            for i, person in enumerate(identity["person"].tolist())
+        ],
+        "tracks": [
+            rows.track_row(inputs.item, inputs.video_id, k, sides[k], camera, p["motion"]["valid"])
+            for k, p in enumerate(persons)
+        ],
+        "turns": turns,
+        "convention": conventions(head),
+        "moments": {
+            name: stats.merge([stats.moments(p["motion"][name][ok]) for p, ok in zip(persons, fitted, strict=True)])
+            for name in stats.STATS_COLUMNS
+        },
+        "quality": json.loads((inputs["quality"] / "quality.json").read_text()),
+    }
+
+
+def run(inputs: Inputs, out: Path, config: Config) -> None:
+    """Write one clip's part of the dataset."""
+    start, stop, n_shots = _span(inputs)
+    span = (start, stop)
+    (out / "media").mkdir()
+    states = _where(s := read_table(inputs["assign"] / "states.parquet"), (s["tick"] >= start) & (s["tick"] < stop))
+    persons = _person_columns(inputs, span, states, config)
+    record = _record(inputs, span, n_shots, states, persons)
+    head = record["convention"]["head_model"]
+    widths = {"E": head["n_expr"], "S": head["n_shape"]}
+    for family in (MOTION, LANDMARKS, QUALITY):
+        parts = [to_arrow(family, person[family.name], widths) for person in persons]
+        write_parquet(out / f"{family.name}.parquet", family, parts, widths)
+    _write_audio(inputs, out, span, states, config)
+    ticks = read_table(inputs["ingest"] / "ticks.parquet")
+    _write_video(inputs, out, ticks, span, [person["landmarks"] for person in persons], config)
+    write_part(out, record)
+
+
+STAGE = Stage(
+    name="shard",
+    version=1,
+    unit="clip",
+    config=Config,
+    run=run,
+    reads=("ingest", "tracks", "landmarks", "assign", "segment", "identity", "fit_flame", "quality"),
+    after=("gate",),
+)
