@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from dialogbuild.errors import Reject
 
@@ -130,7 +131,7 @@ def probe(path: Path) -> MediaFacts:
 def _facts(container: Any) -> MediaFacts:
     names = tuple(f"{s.type}:{_codec_name(s)}" for s in container.streams)
     kind = container.format.name
-    videos = [s for s in container.streams.video if not _is_picture(s)]
+    videos = moving_pictures(container)
     if not videos or kind.endswith("_pipe") or kind in _NO_VIDEO_CONTAINERS:
         raise Reject("not_a_video", container=kind, streams=list(names))
     stream = choose_stream(videos)
@@ -142,9 +143,14 @@ def _facts(container: Any) -> MediaFacts:
     return MediaFacts(kind, _video_facts(container, stream), tuple(_audio_facts(s) for s in ordered), names)
 
 
+def moving_pictures(container: Any) -> list[Any]:
+    """Video streams that are no cover art, thumbnail or still image."""
+    return [s for s in container.streams.video if not _is_picture(s)]
+
+
 def choose_stream(streams: list[Any]) -> Any:
     """The stream marked as default, else the largest picture, else the first."""
-    return max(streams, key=lambda s: ("default" in str(s.disposition).lower(), _pixels(s), -s.index))
+    return max(streams, key=lambda s: (bool(s.disposition & Disposition.default), _pixels(s), -s.index))
 
 
 def _pixels(stream: Any) -> int:
@@ -154,8 +160,8 @@ def _pixels(stream: Any) -> int:
 
 
 def _is_picture(stream: Any) -> bool:
-    flags = str(stream.disposition).lower()
-    return "attached_pic" in flags or "timed_thumbnails" in flags or "still_image" in flags
+    kinds = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    return bool(stream.disposition & kinds)
 
 
 def _codec_name(stream: Any) -> str:
@@ -173,11 +179,7 @@ def _video_facts(container: Any, stream: Any) -> VideoFacts:
     frame = _first_frame(container, stream)
     if frame is None:
         raise Reject("no_frames", codec=_codec_name(stream), container=container.format.name)
-    sar = Fraction(stream.sample_aspect_ratio or 1)
-    sar = sar if sar > 0 else Fraction(1)
-    orientation = frame_orientation(frame)
-    size = (max(1, round(frame.width * sar)), int(frame.height))
-    width, height = size[::-1] if orientation.transpose else size
+    orientation, sar, (width, height) = displayed_shape(stream, frame)
     return VideoFacts(
         index=stream.index,
         codec=stream.codec_context.name,
@@ -208,6 +210,15 @@ def _first_frame(container: Any, stream: Any) -> Any | None:
     if error is not None:
         raise error
     return None
+
+
+def displayed_shape(stream: Any, frame: Any) -> tuple[Orientation, Fraction, tuple[int, int]]:
+    """(orientation, pixel aspect, (width, height) in px as displayed) of a stream's decoded frame."""
+    sar = Fraction(stream.sample_aspect_ratio or 1)
+    sar = sar if sar > 0 else Fraction(1)
+    orientation = frame_orientation(frame)
+    width, height = max(1, round(frame.width * sar)), int(frame.height)
+    return orientation, sar, (height, width) if orientation.transpose else (width, height)
 
 
 def _header_duration_s(container: Any, stream: Any) -> Fraction | None:

@@ -7,7 +7,6 @@ frame that comes out is at or before the target; otherwise it backs off further,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from fractions import Fraction
 from itertools import chain, pairwise
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,7 @@ import av
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
-from dialogbuild.media.probe import U8Image, choose_stream, frame_orientation, open_input
+from dialogbuild.media.probe import U8Image, choose_stream, displayed_shape, moving_pictures, open_input
 
 _SEEK_GAP_S = 10  # a wanted frame further ahead than this is worth a seek instead of decoding up to it
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
@@ -83,22 +82,19 @@ class VideoReader:
         LookupError: it has no video stream.
     """
 
+    _container: Any = None
+    _stream: Any
+
     def __init__(self, path: Path, stream_index: int | None = None, size_px: tuple[int, int] | None = None) -> None:
         self._path, self._stream_index = path, stream_index
-        self._container: Any = None
-        self._stream: Any = None
         self._reformatter = VideoReformatter()
         self._open()
         first = next(decode_frames(self._container, self._stream), None)
         if first is None:
             self.close()
             raise LookupError(f"{path.name}: no frame of the video stream can be decoded")
-        self._orientation = frame_orientation(first)
-        sar = Fraction(self._stream.sample_aspect_ratio or 1)
-        size = (max(1, round(first.width * (sar if sar > 0 else 1))), int(first.height))
-        displayed = size[::-1] if self._orientation.transpose else size
-        chosen: tuple[int, int] = size_px or displayed
-        self.width_px, self.height_px = chosen
+        self._orientation, _, displayed_px = displayed_shape(self._stream, first)
+        self.width_px, self.height_px = size_px or displayed_px
         self._seek_pays = True
         self._open()
 
@@ -107,10 +103,11 @@ class VideoReader:
             self._container.close()
         self._container = open_input(self._path)
         if self._stream_index is None:
-            if not self._container.streams.video:
+            moving = moving_pictures(self._container)
+            if not moving:
                 self.close()
                 raise LookupError(f"{self._path.name}: no video stream")
-            self._stream_index = choose_stream(list(self._container.streams.video)).index
+            self._stream_index = choose_stream(moving).index
         self._stream = self._container.streams[self._stream_index]
         self._decoder = decode_frames(self._container, self._stream)
         self._position: int | None = None  # pts of the frame decoded last; None = at the start
@@ -208,7 +205,8 @@ class VideoReader:
         if self._orientation.transpose:
             width, height = height, width
         shrinking = width * height < frame.width * frame.height / 2
-        kernel = Interpolation.AREA if shrinking else Interpolation.BILINEAR
+        # the default conversion halves chroma resolution and is 2 to 3 grey levels too dark in saturated colours
+        kernel = Interpolation.AREA if shrinking else Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
         converted = self._reformatter.reformat(
             frame,
             width=width,
