@@ -39,11 +39,13 @@ class Fabricated:
         return self.dirs[stage] / clip_id if per_clip else self.dirs[stage]
 
 
-def fabricate(root: Path, video_id: str = "talk-0001", n_ticks: int = 150, n_clips: int = 1, seed: int = 0) -> Fabricated:
+def fabricate(
+    root: Path, video_id: str = "talk-0001", n_ticks: int = 150, n_clips: int = 1, seed: int = 0
+) -> Fabricated:
     """Write the video (320x180, 25 fps) and the stage folders below ``root``."""
     rng = np.random.default_rng(seed)
     root.mkdir(parents=True)
-    stages = "ingest tracks landmarks assign segment identity fit_flame quality".split()
+    stages = ("ingest", "tracks", "landmarks", "assign", "segment", "identity", "fit_flame", "quality")
     dirs = {name: root / name for name in stages}
     for path in dirs.values():
         path.mkdir()
@@ -227,9 +229,23 @@ def _fit(dirs: dict[str, Path], clip_id: str, start: int, stop: int, rng: np.ran
     out = dirs["quality"] / clip_id
     out.mkdir()
     noise = abs(rng.normal(1.0, 0.3, 2 * n)).astype(f32)
-    names = "reproj_lips_px reproj_eyes_px reproj_brows_px reproj_pct_iod face_size_px blur jitter_mm".split()
+    names = (
+        "reproj_lips_px",
+        "reproj_eyes_px",
+        "reproj_brows_px",
+        "reproj_pct_iod",
+        "face_size_px",
+        "blur",
+        "jitter_mm",
+    )
     angles = {f"{a}_deg": wave(1, 12)[:, 0] for a in ("yaw", "pitch", "roll")}
-    quality = {**rows, "reproj_px": motion["reproj_px"] * noise, **{q: noise for q in names}, **angles, "visible": seen}
+    quality = {
+        **rows,
+        "reproj_px": motion["reproj_px"] * noise,
+        **dict.fromkeys(names, noise),
+        **angles,
+        "visible": seen,
+    }
     write_table(out / "quality.parquet", quality)
     write_json(out / "quality.json", {"reproj_px_median": 1.2, "coverage": float(seen.mean())})
 

@@ -56,7 +56,7 @@ def sample_gains(gains: NDArray[Any], ramp_s: float, floor_db: float) -> Float:
         for k in np.flatnonzero(np.diff(gains)):
             border = (k + 1) * SAMPLES_PER_TICK
             out[border - half : border + half] = gains[k] + (gains[k + 1] - gains[k]) * weight
-    return np.maximum(out, np.float32(10 ** (floor_db / 20)))
+    return np.asarray(np.maximum(out, np.float32(10 ** (floor_db / 20))))
 
 
 def person_tracks(

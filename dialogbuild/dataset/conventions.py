@@ -60,7 +60,7 @@ def convention_id(record: Mapping[str, Any]) -> str:
 
 def is_known(record: Mapping[str, Any]) -> bool:
     """True when everything but the head model is what this version of the package means."""
-    return {k: v for k, v in record.items() if k != "head_model"} == json.loads(canonical(_FIXED))
+    return bool({k: v for k, v in record.items() if k != "head_model"} == json.loads(canonical(_FIXED)))
 
 
 def is_procedural(model_id: str) -> bool:

@@ -39,7 +39,7 @@ def steady_windows(
     seen = np.asarray(seen, bool)
     out = np.zeros_like(raw)
     if not seen.any():
-        return out
+        return np.asarray(out)
     where = np.flatnonzero(seen)
     for run in np.unique(np.asarray(runs)[seen]):
         at = where[np.asarray(runs)[where] == run]

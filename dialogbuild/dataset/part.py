@@ -1,8 +1,8 @@
 """One clip's part of a dataset on disk: what the shard stage writes and ``publish`` assembles.
 
-    clip.json                                      rows of the relation tables, conventions, moments, file hashes
-    motion.parquet landmarks.parquet quality.parquet
-    media/<track>.mp4  media/<track>.flac  media/<clip>_mix.flac
+clip.json                                      rows of the relation tables, conventions, moments, file hashes
+motion.parquet landmarks.parquet quality.parquet
+media/<track>.mp4  media/<track>.flac  media/<clip>_mix.flac
 """
 
 from __future__ import annotations
@@ -66,21 +66,15 @@ class Part:
             raise DatasetError(f"{path} has another schema than this version writes; run the shard stage again")
         return table.filter(pa.compute.equal(table["track_id"], track_id)).combine_chunks()
 
-    def check(self) -> None:
-        """Compare every file with the hash in ``clip.json``.
+    def check_file(self, name: str) -> None:
+        """Compare a file with its hash in ``clip.json``.
 
         Raises:
-            DatasetError: names the files that are missing or changed.
+            DatasetError: it is missing or changed.
         """
-        bad = [
-            name
-            for name, entry in self.record["files"].items()
-            if not (self.directory / name).is_file() or file_sha256(self.directory / name) != entry["sha256"]
-        ]
-        if bad:
-            raise DatasetError(
-                f"{self.directory}: {', '.join(bad)} missing or damaged; delete this folder and run the shard stage again"
-            )
+        path = self.directory / name
+        if not path.is_file() or file_sha256(path) != self.record["files"][name]["sha256"]:
+            raise DatasetError(f"{path} is missing or damaged; delete its folder and run the shard stage again")
 
 
 def write_part(out: Path, record: Mapping[str, Any]) -> None:

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dialogbuild.dataset import crop
-from dialogbuild.dataset.schema import AUDIO_RATE_HZ, MASK_BYTES, ROLES, SAMPLES_PER_TICK, TICK_HZ, VALID_BITS
+from dialogbuild.dataset.schema import (
+    AUDIO_RATE_HZ,
+    MASK_BYTES,
+    MOTION,
+    QUALITY,
+    ROLES,
+    SAMPLES_PER_TICK,
+    TICK_HZ,
+    VALID_BITS,
+    VIDEOS,
+)
 from dialogbuild.errors import DatasetError
 
 Array = NDArray[Any]
@@ -42,7 +52,8 @@ def motion_columns(motion: Columns, states: Columns, track_id: str, person: int)
     n = len(states["tick"])
     if not np.array_equal(motion["tick"], np.arange(n)) or not np.array_equal(motion["src_tick"], states["tick"]):
         raise DatasetError(f"{track_id}: fit_flame has {len(motion['tick'])} rows, the clip has {n} ticks")
-    taken = "tick src_tick frame pts expr root_rad neck_rad jaw_rad eyes_rad lids transl_m valid".split()
+    said_elsewhere = ("track_id", "state", "p_speak", "p_overlap")
+    taken = [c.name for c in MOTION.columns if c.name not in said_elsewhere]
     return {
         "track_id": np.full(n, track_id, object),
         **{name: motion[name] for name in taken},
@@ -88,16 +99,11 @@ def landmark_columns(
 
 def quality_columns(quality: Columns, motion: Columns, track_id: str) -> dict[str, Array]:
     """The quality family of one person: the quality stage's numbers and the fit's sigmas. All columns have T rows."""
-    measured = (
-        "reproj_px reproj_lips_px reproj_eyes_px reproj_brows_px reproj_pct_iod face_size_px "
-        "yaw_deg pitch_deg roll_deg blur jitter_mm visible"
-    ).split()
-    sigmas = "sigma_root_rad sigma_transl_m sigma_expr sigma_jaw_rad sigma_lip_mm".split()
+    names = [c.name for c in QUALITY.columns if c.name not in ("track_id", "tick")]
     return {
         "track_id": np.full(len(motion["tick"]), track_id, object),
         "tick": motion["tick"],
-        **{name: quality[name] for name in measured},
-        **{name: motion[name] for name in sigmas},
+        **{name: (motion if name.startswith("sigma_") else quality)[name] for name in names},
     }
 
 
@@ -133,9 +139,15 @@ def turn_rows(turns: Columns, clip_id: str, start: int, stop: int) -> list[dict[
 
 
 def conversation_row(
-    video_id: str, clip_id: str, span: tuple[int, int], n_shots: int, states: Columns, turns: list[dict[str, Any]]
+    video_id: str,
+    clip_id: str,
+    span: tuple[int, int],
+    n_shots: int,
+    pts: Array,
+    states: Columns,
+    turns: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The conversation's row without its split; speaking times are counted from the clip's states."""
+    """The conversation's row without its split; speaking times are counted from the clip's states. ``pts`` (T,)."""
     state = states["state"]
     return {
         "conversation_id": clip_id,
@@ -143,6 +155,8 @@ def conversation_row(
         "start_tick": span[0],
         "end_tick": span[1],
         "n_ticks": span[1] - span[0],
+        "first_pts": int(pts[0]),
+        "last_pts": int(pts[-1]),
         "n_shots": n_shots,
         "speak_s_0": float(np.isin(state, (1, 3)).sum() / TICK_HZ),
         "speak_s_1": float(np.isin(state, (2, 3)).sum() / TICK_HZ),
@@ -155,10 +169,8 @@ def conversation_row(
 
 def video_row(video: Mapping[str, Any]) -> dict[str, Any]:
     """The video's row without its rights, from ingest's ``video.json``."""
-    taken = (
-        "video_id name sha256 bytes container video_codec width_px height_px rotation_deg start_pts n_frames is_vfr "
-        "duration_s n_ticks"
-    ).split()
+    added = ("tb_num", "tb_den", "licence", "consent_ref")
+    taken = [c.name for c in VIDEOS.columns if c.name not in added]
     num, den = video["time_base"]
     return {**{name: video[name] for name in taken}, "tb_num": num, "tb_den": den}
 
@@ -167,7 +179,7 @@ def track_row(
     clip_id: str, video_id: str, person: int, side: str, camera: Mapping[str, Any], valid: Array
 ) -> dict[str, Any]:
     """The track's row without files and offsets. ``valid`` (T,) is the motion family's bit mask."""
-    intrinsics = "focal_px focal_sigma_px cx_px cy_px width_px height_px".split()
+    intrinsics = ("focal_px", "focal_sigma_px", "cx_px", "cy_px", "width_px", "height_px")
     fit_ok = (np.asarray(valid) >> VALID_BITS["fit_ok"]) & 1
     return {
         "track_id": track_name(clip_id, person),

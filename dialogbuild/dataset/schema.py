@@ -78,7 +78,7 @@ def _rad(name: str, meaning: str, k: int) -> Column:
 
 
 def _sigma(name: str, meaning: str, unit: str) -> Column:
-    return Column(name, "float32", f"posterior standard deviation of {meaning}; 0 where the fit is not valid", unit, 0, 0)
+    return Column(name, "float32", f"posterior standard deviation of {meaning}; 0 where not fitted", unit, 0, 0)
 
 
 _ROW_KEY = (
@@ -122,6 +122,8 @@ CONVERSATIONS = Table(
         Column("start_tick", "int32", "first tick, on the video's timeline", "tick", 0, 0),
         Column("end_tick", "int32", "one past the last tick (half-open)", "tick", 0, 1),
         Column("n_ticks", "int32", "length T", "tick", 0, 1),
+        Column("first_pts", "int64", "presentation stamp of the source frame at the first tick", "time base"),
+        Column("last_pts", "int64", "presentation stamp of the source frame at the last tick", "time base"),
         Column("n_shots", "int32", "shots that the clip spans", "", 0, 1),
         Column("speak_s_0", "float32", "person 0 speaks (overlap included)", "s", 0, 0),
         Column("speak_s_1", "float32", "person 1 speaks (overlap included)", "s", 0, 0),

@@ -108,9 +108,9 @@ def _person_columns(inputs: Inputs, span: tuple[int, int], states: Columns, conf
     track_person = read_table(inputs["assign"] / "track_person.parquet")
     motion = read_table(inputs["fit_flame"] / "motion.parquet")
     quality = read_table(inputs["quality"] / "quality.parquet")
-    for a, b in ((tracks, landmarks), (motion, quality)):
-        if any(not np.array_equal(a[k], b[k]) for k in ("tick",)):
-            raise DatasetError(f"{inputs.item}: two tables of one stage pair differ in their rows")
+    for a, b, names in ((tracks, landmarks, ("track", "tick")), (motion, quality, ("person", "tick"))):
+        if any(not np.array_equal(a[name], b[name]) for name in names):
+            raise DatasetError(f"{inputs.item}: tables that describe the same {names} have different rows")
     out = []
     for person in (0, 1):
         name = rows.track_name(inputs.item, person)
@@ -149,7 +149,9 @@ def _record(
     fitted = [(p["motion"]["valid"] >> VALID_BITS["fit_ok"]) & 1 == 1 for p in persons]
     return {
         "video": rows.video_row(json.loads((inputs["ingest"] / "video.json").read_text())),
-        "conversation": rows.conversation_row(inputs.video_id, inputs.item, span, n_shots, states, turns),
+        "conversation": rows.conversation_row(
+            inputs.video_id, inputs.item, span, n_shots, persons[0]["motion"]["pts"], states, turns
+        ),
         "identities": [
             {
                 "identity_id": rows.identity_name(inputs.video_id, person),
