@@ -127,7 +127,9 @@ def plausible(theta: Array, cost: Array) -> Array:
     depth = theta[:, 5]
     turn = np.linalg.norm(theta[:, :3], axis=1)
     ok = np.isfinite(theta).all(axis=1) & np.isfinite(cost)
-    return ok & (depth > 0.05) & (depth < 50.0) & (turn < 2.4) & (np.abs(theta[:, 9:N_RIGID]).max(axis=1) < 1.5)  # type: ignore[no-any-return]
+    return np.asarray(
+        ok & (depth > 0.05) & (depth < 50.0) & (turn < 2.4) & (np.abs(theta[:, 9:N_RIGID]).max(axis=1) < 1.5)
+    )
 
 
 def refit_outliers(

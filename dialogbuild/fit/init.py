@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from dialogbuild.fit.regions import OUTER_EYE_CORNERS, LandmarkNoise
+from dialogbuild.fit.rig import Rig
 from dialogbuild.head.camera import CAM_FROM_HEAD
 from dialogbuild.head.rotation import log_so3
 
@@ -58,3 +60,24 @@ def _nearest_rotation(affine: Array) -> tuple[Array, Array]:
     rows = U @ Vt
     third = np.cross(rows[:, 0], rows[:, 1])
     return np.concatenate([rows, third[:, None]], axis=1), np.maximum(s.mean(axis=1), 1e-9)
+
+
+def start_pose(rig: Rig, camera: tuple[float, float, float], landmarks_px: Array) -> tuple[Array, Array]:
+    """Closed-form theta (T, P) with neutral expression, and face size (T,) px at zero yaw, from (T, 478, 2)."""
+    weights = 1.0 / LandmarkNoise().fractions()[rig.index] ** 2
+    neutral = rig.neutral()
+    root, origin = posit(neutral, weights, landmarks_px[:, rig.index], camera)
+    theta = np.zeros((len(root), rig.size))
+    theta[:, :3] = root
+    theta[:, 3:6] = origin - rig.joints[0].astype(np.float64) * [1.0, -1.0, -1.0]
+    return theta, camera[0] / origin[:, 2] * face_size_m(rig)
+
+
+def face_size_m(rig: Rig) -> float:
+    """Outer-eye distance of the neutral head in metres; the mean over all points stands in where it has no corners."""
+    row = {int(i): k for k, i in enumerate(rig.index)}
+    neutral = rig.neutral()
+    if all(i in row for i in OUTER_EYE_CORNERS):
+        a, b = (neutral[row[i]] for i in OUTER_EYE_CORNERS)
+        return float(np.linalg.norm(a - b))
+    return float(2.5 * neutral[:, 0].std())

@@ -91,7 +91,7 @@ class LandmarkBlock:
 
     def _cost(self, r: Array, s: Array) -> Array:
         s2 = _square((r * s[..., None]).astype(np.float64))
-        return self.information * self.robust.cost(s2, 2).sum(axis=1)  # type: ignore[no-any-return]
+        return np.asarray(self.information * self.robust.cost(s2, 2).sum(axis=1))
 
     def _point_rows(self, theta: Array, posed: Posed, D: Array) -> Array:
         n, N = D.shape[:2]
@@ -112,7 +112,7 @@ class LandmarkBlock:
 
 
 def _square(r: Array) -> Array:
-    return r[..., 0] ** 2 + r[..., 1] ** 2  # type: ignore[no-any-return]
+    return np.asarray(r[..., 0] ** 2 + r[..., 1] ** 2)
 
 
 def _chunks(n: int) -> Iterator[slice]:
@@ -128,7 +128,7 @@ def facing_weight(rig: Rig, root_rad: Array, transl_m: Array) -> Array:
     points = np.einsum("nab,kb->nka", R, rig.neutral()) * np.array([1.0, -1.0, -1.0]) + transl_m[:, None]
     normals = np.einsum("nab,kb->nka", R, rig.normals) * np.array([1.0, -1.0, -1.0])
     cosine = -np.einsum("nka,nka->nk", normals, points) / np.linalg.norm(points, axis=2)
-    return np.clip((cosine + 0.2) / 0.5, 0.1, 1.0)  # type: ignore[no-any-return]
+    return np.asarray(np.clip((cosine + 0.2) / 0.5, 0.1, 1.0))
 
 
 def landmark_block(

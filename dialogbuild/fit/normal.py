@@ -55,7 +55,7 @@ class PriorBlock:
         """Half the squared Mahalanobis distance."""
         del frames
         d = theta - self.mean
-        return 0.5 * np.einsum("np,np->n", d @ self.information, d)
+        return np.asarray(0.5 * np.einsum("np,np->n", d @ self.information, d))
 
     def assemble(self, theta: Array, frames: Array) -> NormalEquations:
         """Constant curvature; the gradient is linear in theta."""
@@ -66,7 +66,7 @@ class PriorBlock:
 
 def total_cost(blocks: Sequence[ResidualBlock], theta: Array, frames: Array) -> Array:
     """Sum of the blocks' costs, (n,)."""
-    return np.sum([block.cost(theta, frames) for block in blocks], axis=0)  # type: ignore[no-any-return]
+    return np.asarray(np.sum([block.cost(theta, frames) for block in blocks], axis=0))
 
 
 def assemble_all(blocks: Sequence[ResidualBlock], theta: Array, frames: Array) -> NormalEquations:
@@ -92,16 +92,16 @@ class Robust:
     def cost(self, s2: Array, dim: int) -> Array:
         """Cost of each residual; s2 / 2 near zero up to a factor (Student-t: (nu + dim) / nu)."""
         if self.kind == "student":
-            return 0.5 * (self.scale + dim) * np.log1p(s2 / self.scale)  # type: ignore[no-any-return]
+            return np.asarray(0.5 * (self.scale + dim) * np.log1p(s2 / self.scale))
         if self.kind == "huber":
             s = np.sqrt(s2)
-            return np.where(s <= self.scale, 0.5 * s2, self.scale * (s - 0.5 * self.scale))
-        return 0.5 * s2  # type: ignore[no-any-return]
+            return np.asarray(np.where(s <= self.scale, 0.5 * s2, self.scale * (s - 0.5 * self.scale)))
+        return 0.5 * s2
 
     def weight(self, s2: Array, dim: int) -> Array:
         """2 d cost / d s2: the factor of each residual's information."""
         if self.kind == "student":
-            return (self.scale + dim) / (self.scale + s2)  # type: ignore[no-any-return]
+            return (self.scale + dim) / (self.scale + s2)
         if self.kind == "huber":
-            return self.scale / np.maximum(np.sqrt(s2), self.scale)  # type: ignore[no-any-return]
+            return self.scale / np.maximum(np.sqrt(s2), self.scale)
         return np.ones_like(s2)

@@ -37,7 +37,7 @@ class Rig:
         v: (M, N, 3) m, shaped neutral position of each corner.
         w: (M, N, J) barycentric times skinning weight; sums to 1 over M and J.
         expr: (M, N, 3, E);  pose: (M, N, 3, 36) or None;  shape_dirs: (M, N, 3, S).
-        joints: (J, 3) m, shaped;  joint_dirs: (J, 3, S);  joint_expr: (J, 3, E) or None where expression moves no joint.
+        joints: (J, 3) m, shaped;  joint_dirs: (J, 3, S);  joint_expr: (J, 3, E), None if all 0.
         normals: (N, 3) unit outward normals of the neutral surface.
     """
 
@@ -69,12 +69,28 @@ class Rig:
 
     def astype(self, dtype: type[np.floating[Any]]) -> Rig:
         """The same rig in another precision: float32 is the fast one, float64 checks it."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "index"}
-        return replace(self, **{k: None if a is None else a.astype(dtype) for k, a in fields.items()})
+        new: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            new[name] = value if value is None or name == "index" else value.astype(dtype)
+        return Rig(**new)
+
+    def subset(self, rows: Array) -> Rig:
+        """Some of the points."""
+        pose = None if self.pose is None else self.pose[:, rows]
+        return replace(
+            self,
+            index=self.index[rows],
+            v=self.v[:, rows],
+            w=self.w[:, rows],
+            expr=np.ascontiguousarray(self.expr[:, rows]),
+            pose=pose,
+            shape_dirs=self.shape_dirs[:, rows],
+            normals=self.normals[rows],
+        )
 
     def neutral(self) -> Array:
         """(N, 3) m, head axes: the points of the shaped head at rest, relative to the root joint."""
-        return np.einsum("mnk,mnc->nc", self.w, self.v) - self.joints[0]  # type: ignore[no-any-return]
+        return np.asarray(np.einsum("mnk,mnc->nc", self.w, self.v) - self.joints[0])
 
 
 def build_rig(model: HeadModel, embedding: Embedding, dtype: type[np.floating[Any]] = np.float32) -> Rig:
@@ -116,7 +132,7 @@ def _normals(model: HeadModel, embedding: Embedding) -> Array:
     for corner in range(3):
         np.add.at(normal, faces[:, corner], face_normal)
     at = np.einsum("nm,nmc->nc", embedding.bary, normal[faces[embedding.face_idx]])
-    return at / np.maximum(np.linalg.norm(at, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
+    return np.asarray(at / np.maximum(np.linalg.norm(at, axis=1, keepdims=True), 1e-12))
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,10 +204,11 @@ def project_points(points: Array, transl_m: Array, camera: tuple[float, float, f
 
 
 def frame_jacobian(rig: Rig, theta: Array, posed: Posed, D: Array, out: Array) -> None:
-    """Derivative of projected points by theta, (n, N, 2, P), written into ``out``.
+    """Derivative of projected points by theta, (n, N, C, P), written into ``out``.
 
     Args:
-        D: (n, N, 2, 3) derivative of pixels by camera coordinates (``project_points``).
+        D: (n, N, C, 3) derivative of C measured numbers by camera coordinates: of pixels (``project_points``), or the
+            unit matrix for the camera coordinates themselves.
     """
     A = D * _FLIP.astype(D.dtype)  # by head axes
     out[..., TRANSL] = D
@@ -224,7 +241,7 @@ def _joint_motion(R_global: Array, dirs: Array) -> Array:
     for k in range(1, N_JOINTS):
         parent = PARENTS[k]
         dp[:, k] = dp[:, parent] + R_global[:, parent] @ (dirs[k] - dirs[parent])
-    return dp - R_global @ dirs  # type: ignore[no-any-return]
+    return np.asarray(dp - R_global @ dirs)
 
 
 def _rotation_columns(rig: Rig, theta: Array, posed: Posed, A: Array, out: Array) -> None:

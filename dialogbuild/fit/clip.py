@@ -1,0 +1,222 @@
+"""Fit one person through one clip: frames alone, then the trajectory, then what is known about its accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from dialogbuild.fit.evidence import Evidence, short_gaps
+from dialogbuild.fit.gauss_newton import SolverOptions, refit_outliers, solve_frames
+from dialogbuild.fit.init import face_size_m, start_pose
+from dialogbuild.fit.landmarks import LandmarkBlock, facing_weight, landmark_block
+from dialogbuild.fit.normal import PriorBlock, ResidualBlock, Robust, assemble_all
+from dialogbuild.fit.params import Prior
+from dialogbuild.fit.regions import LEFT_LID_PAIRS, LIP_PAIRS, REGIONS, RIGHT_LID_PAIRS, LandmarkNoise
+from dialogbuild.fit.rig import TRANSL, Rig, frame_jacobian, pose_points, project_points
+from dialogbuild.fit.smoother import Trajectory, smooth
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Camera3 = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How a clip is fitted.
+
+    Attributes:
+        max_error: a frame whose typical landmark error exceeds this share of the face size has no fit.
+        max_gap: ticks without a fit that are bridged by the smoother.
+        relinearise: smoothing passes after the first; one suffices when frames start from their own optimum.
+        walk_dof: tails of the walk's steps, see ``smoother``.
+    """
+
+    noise: LandmarkNoise = field(default_factory=LandmarkNoise)
+    robust: Robust = field(default_factory=Robust)
+    solver: SolverOptions = field(default_factory=SolverOptions)
+    max_error: float = 0.10
+    max_gap: int = 8
+    relinearise: int = 1
+    walk_dof: float = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class ClipFit:
+    """One person's motion over T ticks. Rows that are neither ``fit_ok`` nor ``interpolated`` are neutral.
+
+    Attributes:
+        theta, sigma: (T, P) and posterior standard deviations.
+        fit_ok, interpolated, restarted: (T,) bool.
+        error_px: (T,) mean distance of projected points from their detections, outline excluded; 0 where not fitted.
+        sigma_lip_mm: (T,) posterior of the distance between the lips.
+        lids: (T, 2) closure of the left and right lid.
+        iterations: (T,) damped steps of the frame solver.
+    """
+
+    theta: Array
+    sigma: Array
+    fit_ok: Array
+    interpolated: Array
+    restarted: Array
+    error_px: Array
+    sigma_lip_mm: Array
+    lids: Array
+    iterations: Array
+
+
+def fit_clip(
+    rig: Rig,
+    prior: Prior,
+    camera: Camera3,
+    evidence: Evidence,
+    walk: Array,
+    lid_expr: tuple[int, int] | None,
+    options: ClipOptions,
+    extra: Sequence[ResidualBlock] = (),
+) -> ClipFit:
+    """Fit a person whose shape is already in ``rig``.
+
+    Args:
+        walk: (P,) sigma of a step from tick to tick (``smoother.walk_sigma``).
+        extra: more evidence, indexed by the clip's ticks (pixels, for example).
+    """
+    T = len(evidence.usable)
+    at = np.flatnonzero(evidence.usable)
+    if not len(at):
+        return _nothing(T, rig.size)
+    start, face_px = start_pose(rig, camera, evidence.landmarks_px[at])
+    facing = facing_weight(rig, start[:, :3], start[:, TRANSL])
+    ok = np.ones(len(at), bool)
+    block = landmark_block(rig, camera, evidence.landmarks_px[at], ok, face_px, facing, options.noise, options.robust)
+    blocks: list[ResidualBlock] = [block, *(_At(b, at) for b in extra)]
+    fit = solve_frames(blocks, prior, start, options.solver)
+    fit, restarted = refit_outliers(blocks, prior, fit, ok, options.solver)
+    typical = typical_error_px(block, fit.theta)
+    face_now = camera[0] * face_size_m(rig) / np.maximum(fit.theta[:, 5], 1e-3)
+    good = fit.finite & (typical <= options.max_error * face_now)
+    if not good.any():
+        return replace(_nothing(T, rig.size), restarted=_spread(restarted, at, T))
+    trajectory = _trajectory(blocks, prior, fit.theta, good, at, evidence.linked, walk, options)
+    fit_ok = _spread(good, at, T)
+    interpolated = short_gaps(fit_ok, evidence.linked, options.max_gap)
+    shown = fit_ok | interpolated
+    theta = np.where(shown[:, None], trajectory.theta, prior.mean)
+    error = np.zeros(T)
+    error[at[good]] = inner_error_px(block, theta[at])[good]
+    return ClipFit(
+        theta=theta,
+        sigma=np.where(shown[:, None], trajectory.sigma(), 0.0),
+        fit_ok=fit_ok,
+        interpolated=interpolated,
+        restarted=_spread(restarted, at, T),
+        error_px=error,
+        sigma_lip_mm=np.where(shown, lip_sigma_mm(rig, trajectory), 0.0),
+        lids=np.where(shown[:, None], lid_closure(rig, theta, lid_expr), 0.0),
+        iterations=_spread(fit.iterations, at, T),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _At:
+    """A block indexed by ticks, seen from the list of usable ticks."""
+
+    block: ResidualBlock
+    ticks: Array
+
+    def cost(self, theta: Array, frames: Array) -> Array:
+        return self.block.cost(theta, self.ticks[frames])
+
+    def assemble(self, theta: Array, frames: Array) -> Any:
+        return self.block.assemble(theta, self.ticks[frames])
+
+
+def _trajectory(
+    blocks: Sequence[ResidualBlock],
+    prior: Prior,
+    theta: Array,
+    good: Array,
+    at: Array,
+    linked: Array,
+    walk: Array,
+    options: ClipOptions,
+) -> Trajectory:
+    """Smooth over all ticks; ticks without a good frame carry the prior only. Then relinearise and smooth again."""
+    T, rows = len(linked) + 1, np.flatnonzero(good)
+    everything = (*blocks, PriorBlock(prior.mean, prior.information))
+    point = theta[rows]
+    for _ in range(1 + options.relinearise):
+        H = np.repeat(prior.information[None], T, axis=0)
+        eta = np.repeat((prior.information @ prior.mean)[None], T, axis=0)
+        equations = assemble_all(everything, point, rows)
+        H[at[rows]] = equations.H
+        eta[at[rows]] = np.einsum("npq,nq->np", equations.H, point) - equations.g
+        trajectory = smooth(H, eta, walk, prior.free, linked, options.walk_dof)
+        point = trajectory.theta[at[rows]]
+    return trajectory
+
+
+def inner_error_px(block: LandmarkBlock, theta: Array) -> Array:
+    """Mean landmark error (n,) px without the outline, whose detections slide along the cheek."""
+    keep = ~np.isin(block.rig.index, REGIONS["oval"])
+    return np.asarray(_distances(block, theta)[:, keep].mean(axis=1))
+
+
+def typical_error_px(block: LandmarkBlock, theta: Array) -> Array:
+    """Median landmark error (n,) px."""
+    return np.asarray(np.median(_distances(block, theta), axis=1))
+
+
+def _distances(block: LandmarkBlock, theta: Array) -> Array:
+    points = pose_points(block.rig, theta).points
+    pixels, _ = project_points(points, theta[:, TRANSL], block.camera)
+    return np.asarray(np.linalg.norm(pixels - block.target_px, axis=2))
+
+
+def lip_sigma_mm(rig: Rig, trajectory: Trajectory) -> Array:
+    """Posterior standard deviation (T,) of the vector between the middle of the lips, along the head's vertical, mm."""
+    row = {int(i): k for k, i in enumerate(rig.index)}
+    if any(i not in row for i in LIP_PAIRS[0]):
+        return np.zeros(len(trajectory.theta))
+    lips = rig.subset(np.array([row[i] for i in LIP_PAIRS[0]]))
+    theta = trajectory.theta
+    posed = pose_points(lips, theta)
+    D = np.broadcast_to(np.eye(3, dtype=rig.v.dtype), (len(theta), 2, 3, 3))
+    J = np.empty((len(theta), 2, 3, rig.size), rig.v.dtype)
+    frame_jacobian(lips, theta, posed, D, J)
+    up = posed.R_global[:, 1, :, 1] * np.array([1.0, -1.0, -1.0])
+    row_of = np.einsum("nc,ncp->np", up, J[:, 0] - J[:, 1])[:, trajectory.free]
+    variance = np.einsum("nk,nkl,nl->n", row_of, trajectory.covariance, row_of, optimize=True)
+    return np.asarray(1e3 * np.sqrt(np.maximum(variance, 0.0)))
+
+
+def lid_closure(rig: Rig, theta: Array, lid_expr: tuple[int, int] | None) -> Array:
+    """Closure (T, 2) of the subject's left and right lid in [0, 1]: 0 as in the neutral face, 1 closed.
+
+    From the model's own lid coefficients where it has them, else from the gap between the posed lids.
+    """
+    if lid_expr is not None:
+        return np.asarray(np.clip(theta[:, [18 + i for i in lid_expr]], 0.0, 1.0))
+    row = {int(i): k for k, i in enumerate(rig.index)}
+    out = np.zeros((len(theta), 2))
+    for eye, pairs in enumerate((LEFT_LID_PAIRS, RIGHT_LID_PAIRS)):
+        known = [(row[a], row[b]) for a, b in pairs if a in row and b in row]
+        if known:
+            a, b = np.array(known).T
+            points, rest = pose_points(rig, theta).points, rig.neutral()
+            gap = np.linalg.norm(points[:, a] - points[:, b], axis=2).mean(axis=1)
+            out[:, eye] = np.clip(1 - gap / np.linalg.norm(rest[a] - rest[b], axis=1).mean(), 0, 1)
+    return out
+
+
+def _spread(values: Array, at: Array, T: int) -> Array:
+    out = np.zeros(T, values.dtype)
+    out[at] = values
+    return out
+
+
+def _nothing(T: int, P: int) -> ClipFit:
+    none, zero = np.zeros(T, bool), np.zeros(T)
+    wide = np.zeros((T, P))
+    return ClipFit(wide, wide, none, none, none, zero, zero, np.zeros((T, 2)), np.zeros(T, np.int64))
