@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import multiprocessing as mp
 import os
 import queue
@@ -82,9 +83,15 @@ def execute(job: Job, progress: Any = None) -> Outcome | Failure:
 
 
 class LocalPool:
-    """Spawned worker processes. Jobs go in through ``submit``; outcomes and progress come out of ``events``."""
+    """Spawned worker processes. Jobs go in through ``submit``; outcomes and progress come out of ``events``.
 
-    def __init__(self, workers: int) -> None:
+    Args:
+        workers: processes; one thread each.
+        log: file to which the workers' standard error is appended.
+    """
+
+    def __init__(self, workers: int, log: Path) -> None:
+        self._log = log
         self.workers = max(1, workers)
         self._context = mp.get_context("spawn")
         self._progress: Any = self._context.Queue()
@@ -155,16 +162,24 @@ class LocalPool:
         for name in _THREAD_CAPS:  # before any worker imports numpy: one process per core, one thread each
             os.environ.setdefault(name, "1")
         return ProcessPoolExecutor(
-            workers, mp_context=self._context, initializer=_start_worker, initargs=(self._progress, os.getpid())
+            workers,
+            mp_context=self._context,
+            initializer=_start_worker,
+            initargs=(self._progress, os.getpid(), self._log),
         )
 
 
 _worker_progress: Any = None
 
 
-def _start_worker(progress: Any, parent: int) -> None:
+def _start_worker(progress: Any, parent: int, log: Path) -> None:
     global _worker_progress
     _worker_progress = progress
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(sink, 2)  # native libraries write their notices here; Python's errors come back as results
+    os.close(sink)
+    faulthandler.enable()
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 

@@ -130,19 +130,20 @@ def quarantine_file(work: Path, stage: str, item: str) -> Path:
 
 
 @contextmanager
-def exclusive(work: Path) -> Iterator[None]:
-    """Hold the work folder for one run, and sweep what a killed one left half-written.
+def exclusive(work: Path, share: str = "0of1") -> Iterator[None]:
+    """Hold the work folder (or one share of it) for one run, and sweep what a killed one left half-written.
 
     Raises:
         DialogbuildError: another run holds it.
     """
     work.mkdir(parents=True, exist_ok=True)
-    with (work / "_lock").open("w") as lock:
+    with (work / f"_lock.{share}").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise DialogbuildError(f"another run is using {work}; wait for it, or give another --out") from None
-        shutil.rmtree(work / "_tmp", ignore_errors=True)
+        if share == "0of1":  # other shares may be at work in the same folder
+            shutil.rmtree(work / "_tmp", ignore_errors=True)
         yield
 
 

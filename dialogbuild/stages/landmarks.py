@@ -1,0 +1,149 @@
+"""landmarks: 478 points with irises, and a person mask, for every tick of every track.
+
+reads   ingest  ticks.parquet, video.json
+        tracks  tracks.parquet     track, tick, box_px, score
+writes  landmarks.parquet          same rows: track, tick, lmk_px (478 x 2, px of the source frame), lmk_z_px (478),
+                                   presence (overlap of the landmarks' box with the tracked box, 0..1), ok,
+                                   crop_px (cx, cy, side, roll), mask_bits (64 x 64 bits over the crop)
+rejects no_landmarks (boxes, but no face mesh in any of them)
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from dialogbuild.artifact import Inputs, Stage
+from dialogbuild.config import StageConfig
+from dialogbuild.errors import Reject
+from dialogbuild.media.reader import VideoReader
+from dialogbuild.tables import Columns, read_table, write_table
+
+N_LANDMARKS = 478
+
+
+class Config(StageConfig):
+    """How the crop is cut, and when landmarks count."""
+
+    crop_scale: float = Field(1.9, gt=1, description="crop side over the box's longer side; shows hair and chin")
+    smooth_ticks: float = Field(3.0, ge=0, description="ticks (sigma) by which boxes are smoothed before cropping")
+    min_presence: float = Field(0.3, ge=0, lt=1, description="overlap with the tracked box; less is another face")
+    mask_every_ticks: int = Field(5, ge=1, description="ticks between person masks; shoulders and hair move slowly")
+
+
+def smooth_boxes(boxes_px: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
+    """One track's boxes, smoothed over time, so that the crop does not shake. (T, 4) px -> (T, 4)."""
+    from scipy.ndimage import gaussian_filter1d
+
+    if sigma == 0 or len(boxes_px) < 2:
+        return boxes_px
+    return np.asarray(gaussian_filter1d(boxes_px, sigma, axis=0, mode="nearest"), np.float32)
+
+
+def presence(points_px: npt.NDArray[np.float32], box_px: npt.NDArray[np.float32]) -> float:
+    """Overlap (intersection over union) of the landmarks' bounding box with the tracked box. (478, 2), (4,) -> 0..1."""
+    from dialogbuild.faces.detect import iou
+
+    hull = np.concatenate([points_px.min(0), points_px.max(0)])
+    return float(iou(hull[None], box_px[None].astype(np.float32))[0, 0])
+
+
+class _Faces:
+    """One mesher and one masker per track that is on screen, reused by later tracks."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._free: list[tuple[Any, Any]] = []
+        self._busy: dict[int, tuple[Any, Any]] = {}
+
+    def of(self, track: int) -> tuple[Any, Any]:
+        from dialogbuild.faces.mesh import FaceMesher, PersonMasker
+
+        if track not in self._busy:
+            if self._free:
+                pair = self._free.pop()
+                pair[0].reset()
+                pair[1].reset()
+            else:
+                pair = (self._stack.enter_context(FaceMesher()), self._stack.enter_context(PersonMasker()))
+            self._busy[track] = pair
+        return self._busy[track]
+
+    def release_except(self, tracks: set[int]) -> None:
+        for track in [t for t in self._busy if t not in tracks]:
+            self._free.append(self._busy.pop(track))
+
+
+def measure(inputs: Inputs, rows: Columns, config: Config) -> Iterator[tuple[int, Any, npt.NDArray[np.float32], bytes]]:
+    """Run the mesh over all rows in one pass over the video; yields (row, mesh or None, crop, mask bits)."""
+    from dialogbuild.faces.mesh import pack_mask, square_crop
+
+    smooth = np.empty_like(rows["box_px"])
+    for track in np.unique(rows["track"]):
+        mine = rows["track"] == track
+        smooth[mine] = smooth_boxes(rows["box_px"][mine], config.smooth_ticks)
+    at: dict[int, list[int]] = defaultdict(list)
+    for row, tick in enumerate(rows["tick"]):
+        at[int(tick)].append(row)
+    ticks = np.array(sorted(at), np.int32)
+    last_mask: dict[int, bytes] = {}
+    pts = read_table(inputs["ingest"] / "ticks.parquet")["pts"]
+    stream = json.loads((inputs["ingest"] / "video.json").read_text())["stream"]
+    with ExitStack() as stack:
+        video = stack.enter_context(VideoReader(inputs.source, stream))
+        faces = _Faces(stack)
+        for done, (_, rgb) in enumerate(video.frames(pts[ticks].tolist())):
+            tick = int(ticks[done])
+            faces.release_except({int(rows["track"][row]) for row in at[tick]})
+            for row in at[tick]:
+                track = int(rows["track"][row])
+                mesher, masker = faces.of(track)
+                crop = square_crop(smooth[row], config.crop_scale)
+                if track not in last_mask or tick % config.mask_every_ticks == 0:
+                    last_mask[track] = pack_mask(masker(rgb, crop))
+                yield row, mesher(rgb, crop), crop, last_mask[track]
+            inputs.progress(done + 1, len(ticks))
+
+
+def run(inputs: Inputs, out: Path, config: Config) -> None:
+    """Measure every tick of every track; rows without a face keep ``ok`` False and zeros."""
+    rows = read_table(inputs["tracks"] / "tracks.parquet")
+    n = len(rows["track"])
+    lmk_px = np.zeros((n, 2 * N_LANDMARKS), np.float32)
+    lmk_z_px = np.zeros((n, N_LANDMARKS), np.float32)
+    crops = np.zeros((n, 4), np.float32)
+    overlap = np.zeros(n, np.float32)
+    masks = np.empty(n, object)
+    for row, mesh, crop, mask in measure(inputs, rows, config):
+        crops[row], masks[row] = crop, mask
+        if mesh is not None:
+            lmk_px[row], lmk_z_px[row] = mesh.points_px.reshape(-1), mesh.z_px
+            overlap[row] = presence(mesh.points_px, rows["box_px"][row])
+    ok = overlap >= config.min_presence
+    if not ok.any():
+        raise Reject("no_landmarks", boxes=n)
+    lmk_px[~ok], lmk_z_px[~ok] = 0, 0
+    write_table(
+        out / "landmarks.parquet",
+        {
+            "track": rows["track"],
+            "tick": rows["tick"],
+            "lmk_px": lmk_px,
+            "lmk_z_px": lmk_z_px,
+            "presence": overlap,
+            "ok": ok,
+            "crop_px": crops,
+            "mask_bits": masks,
+        },
+    )
+
+
+STAGE = Stage(name="landmarks", version=1, unit="video", config=Config, run=run, reads=("ingest", "tracks"))
