@@ -54,7 +54,7 @@ def gather(
     row[tracks["tick"][best] - start_tick] = best
     seen = row >= 0
     points = np.zeros((n, landmarks["lmk_px"].shape[1] // 2, 2), np.float32)
-    points[seen] = landmarks["lmk_px"][row[seen]].reshape(seen.sum(), -1, 2)
+    points[seen] = landmarks["lmk_px"][row[seen]].reshape(-1, points.shape[1], 2)
     usable, detected = np.zeros(n, bool), np.zeros(n, bool)
     usable[seen], detected[seen] = landmarks["ok"][row[seen]], tracks["detected"][row[seen]]
     return Evidence(row, points, usable, detected, _linked(tracks, np.flatnonzero(inside), start_tick, n))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dialogbuild.fit.params import N_RIGID
+from dialogbuild.fit.regions import LEFT_IRIS, RIGHT_IRIS
 from dialogbuild.head.camera import CAM_FROM_HEAD
 from dialogbuild.head.model import PARENTS, Embedding, HeadModel
 from dialogbuild.head.rotation import left_jacobian, rodrigues
@@ -296,3 +297,32 @@ def shared_jacobian(rig: Rig, posed: Posed, D: Array, transl_m: Array) -> Array:
     # pixels by focal is x/z, which is (pixels by x) * x / focal, so by log focal:
     out[..., S] = np.stack([D[..., 0, 0] * x[..., 0], D[..., 1, 1] * x[..., 1]], axis=-1)
     return out
+
+
+def model_rig(model: HeadModel, scheme: str = "mp478", dtype: type[np.floating[Any]] = np.float32) -> Rig:
+    """The rig of a model's face-mesh landmarks. Iris centres are added where the model's embedding lacks them.
+
+    An added iris centre is the foremost vertex of the eyeball, which turns with the eye joint.
+
+    Raises:
+        ValueError: the model has no embedding of that scheme.
+    """
+    if scheme not in model.landmarks:
+        raise ValueError(f"{model.model_id} has no {scheme} landmarks; it has {sorted(model.landmarks)}")
+    embedding = model.landmarks[scheme]
+    faces = np.asarray(model.faces)
+    extra = []
+    for mask, index in (("left_eye", LEFT_IRIS[0]), ("right_eye", RIGHT_IRIS[0])):
+        ids = model.masks.get(mask)
+        if index not in embedding.index and ids is not None and len(ids):
+            vertex = ids[model.v_template[ids, 2].argmax()]
+            face, corner = np.argwhere(faces == vertex)[0]
+            extra.append((face, np.eye(3, dtype=np.float32)[corner], index))
+    if extra:
+        face_idx, bary, added = zip(*extra, strict=True)
+        embedding = Embedding(
+            np.concatenate([embedding.face_idx, np.array(face_idx, np.int32)]),
+            np.concatenate([embedding.bary, np.array(bary, np.float32)]),
+            np.concatenate([embedding.index, np.array(added, np.int32)]),
+        )
+    return build_rig(model, embedding, dtype)
