@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+
 from dialogbuild.media.encode import ffmpeg_binary, run_ffmpeg
 
 WIDTH, HEIGHT, BITS = 192, 128, 12

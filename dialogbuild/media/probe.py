@@ -67,7 +67,7 @@ class VideoFacts:
     orientation: Orientation
     sar: Fraction  # width of a stored pixel over its height
     time_base: Fraction  # seconds per pts unit
-    duration_s: Fraction | None  # what the header promises; None when it promises nothing
+    end_s: Fraction | None  # where the header says that it ends, container clock; None when it says nothing
     avg_fps: Fraction | None
 
 
@@ -191,7 +191,7 @@ def _video_facts(container: Any, stream: Any) -> VideoFacts:
         orientation=orientation,
         sar=sar,
         time_base=stream.time_base,
-        duration_s=_header_duration_s(container, stream),
+        end_s=_header_end_s(container, stream),
         avg_fps=Fraction(stream.average_rate) if stream.average_rate else None,
     )
 
@@ -221,21 +221,19 @@ def displayed_shape(stream: Any, frame: Any) -> tuple[Orientation, Fraction, tup
     return orientation, sar, (height, width) if orientation.transpose else (width, height)
 
 
-def _header_duration_s(container: Any, stream: Any) -> Fraction | None:
+def _header_end_s(container: Any, stream: Any) -> Fraction | None:
+    start_s = Fraction((stream.start_time or 0) * stream.time_base)
     if stream.duration is not None and stream.duration > 0:
-        return Fraction(stream.duration * stream.time_base)
+        return start_s + int(stream.duration) * Fraction(stream.time_base)
     tag = stream.metadata.get("DURATION")  # Matroska's own duration is that of the longest stream
     if tag is not None and len(parts := tag.split(":")) == 3:
         try:
             hours, minutes, seconds = (Fraction(part) for part in parts)
         except ValueError:
             return None
-        # Matroska counts from the file's zero, the frame table from the first frame
-        start = stream.start_time * stream.time_base if stream.start_time else Fraction(0)
-        return Fraction(hours * 3600 + minutes * 60 + seconds - start)
-    only_stream = len(container.streams) == 1
-    if only_stream and container.duration:
-        return Fraction(container.duration, av.time_base)
+        return Fraction(hours * 3600 + minutes * 60 + seconds)
+    if len(container.streams) == 1 and container.duration:
+        return start_s + Fraction(container.duration, av.time_base)
     return None
 
 

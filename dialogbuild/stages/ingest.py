@@ -53,12 +53,13 @@ def check_scan(facts: MediaFacts, scan: Scan, config: Config) -> FrameTable:
         raise Reject("no_frames", codec=facts.video.codec, first_error=scan.first_error, **damage)
     if scan.n_untimed:
         raise Reject("no_timestamps", packets=scan.n_untimed, frames=len(table))
-    decoded_s, header_s = float(table.duration_s), facts.video.duration_s
-    if header_s is not None and float(header_s) - decoded_s > config.max_shortfall_s:
+    decoded_s, end_s = float(table.duration_s), float(table.start_s + table.duration_s)
+    header_end_s = facts.video.end_s
+    if header_end_s is not None and float(header_end_s) - end_s > config.max_shortfall_s:
         raise Reject(
             "truncated",
-            decoded_s=round(decoded_s, 3),
-            header_s=round(float(header_s), 3),
+            end_s=round(end_s, 3),
+            header_end_s=round(float(header_end_s), 3),
             frames=len(table),
             first_error=scan.first_error,
             **damage,
@@ -127,7 +128,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     facts = probe(inputs.source)
     if not facts.audio:
         raise Reject("no_audio", streams=list(facts.streams))
-    expected_s = facts.video.duration_s or Fraction(0)
+    expected_s = facts.video.end_s or Fraction(0)
     scan = scan_frames(
         inputs.source,
         facts.video.index,

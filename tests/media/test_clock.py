@@ -4,9 +4,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from dialogbuild.media.clock import FPS, count_ticks, frame_table, is_vfr, samples_per_tick, tick_table
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dialogbuild.media.clock import FPS, count_ticks, frame_table, is_vfr, samples_per_tick, tick_table
 
 
 def table(pts: list[int], last: int, base: Fraction):
@@ -30,7 +31,7 @@ def test_video_at_25_fps_maps_every_tick_to_its_own_frame():
 
 
 def test_50_fps_takes_the_second_frame_of_each_pair_because_the_centre_is_its_start():
-    ticks = tick_table(table([i for i in range(20)], 1, Fraction(1, 50)))
+    ticks = tick_table(table(list(range(20)), 1, Fraction(1, 50)))
     assert ticks.frame.tolist() == list(range(1, 20, 2))
 
 

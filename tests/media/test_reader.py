@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media_files import BITS, barcode, ffmpeg, make_vfr, make_video, number_in
+
 from dialogbuild.media.clock import FrameTable, tick_table
 from dialogbuild.media.probe import Orientation, matrix_orientation, probe
 from dialogbuild.media.reader import VideoReader
 from dialogbuild.media.scan import scan_frames
-from media_files import BITS, barcode, ffmpeg, make_vfr, make_video, number_in
 
 VFR_MS = np.cumsum([0, *[33, 33, 67, 33, 120, 16, 16, 40, 33, 250] * 6]).tolist()
 
@@ -29,7 +30,8 @@ def plain(folder) -> Path:
 
 def made(folder: Path, plain: Path, kind: str) -> tuple[Path, list[int], list[Fraction]]:
     """(file, numbers that must come out, their times from the first one in seconds)."""
-    path = folder / f"{kind}.{'ts' if kind == 'ts' else 'mkv' if kind == 'mkv_offset' else 'mp4'}"
+    suffix = {"ts": "ts", "mkv_offset": "mkv", "avi_bframes": "avi", "vp9": "webm", "av1": "mkv"}.get(kind, "mp4")
+    path = folder / f"{kind}.{suffix}"
     if kind in ("ts", "mkv_offset", "rotated"):
         options = {
             "ts": ["-i", plain, "-output_ts_offset", "5"],
@@ -47,15 +49,25 @@ def made(folder: Path, plain: Path, kind: str) -> tuple[Path, list[int], list[Fr
         n, fps, codec = {
             "fps2997": (90, Fraction(30000, 1001), ()),
             "fps50": (120, Fraction(50), ()),
-            "open_gop": (100, Fraction(25), ("-x264-params", "open-gop=1:keyint=24:min-keyint=24:scenecut=0:bframes=3")),
+            "open_gop": (
+                100,
+                Fraction(25),
+                ("-x264-params", "open-gop=1:keyint=24:min-keyint=24:scenecut=0:bframes=3"),
+            ),
             "no_key_frames": (100, Fraction(25), ("-x264-params", "intra-refresh=1:keyint=20:bframes=0:scenecut=0")),
+            "avi_bframes": (100, Fraction(25), ("-c:v", "mpeg4", "-q:v", "3", "-g", "20", "-bf", "2")),
+            "hevc": (100, Fraction(25), ("-c:v", "libx265", "-x265-params", "log-level=error:keyint=30:pools=none")),
+            "vp9": (60, Fraction(25), ("-c:v", "libvpx-vp9", "-g", "20", "-cpu-used", "8", "-deadline", "realtime")),
+            "av1": (60, Fraction(25), ("-c:v", "libaom-av1", "-g", "20", "-cpu-used", "8", "-usage", "realtime")),
         }[kind]
-        make_video(path, n, fps, codec=("-c:v", "libx264", "-crf", "18", "-g", "30", *codec))
+        encoder = codec if "-c:v" in codec else ("-c:v", "libx264", "-crf", "18", "-g", "30", *codec)
+        make_video(path, n, fps, codec=encoder)
         return path, list(range(n)), [i / fps for i in range(n)]
     return path, list(range(100)), [Fraction(i, 25) for i in range(100)]
 
 
 KINDS = ["ts", "mkv_offset", "rotated", "edit_list", "vfr", "fps2997", "fps50", "open_gop", "no_key_frames"]
+KINDS += ["avi_bframes", "hevc", "vp9", "av1"]
 
 
 def scanned(path: Path) -> FrameTable:
@@ -224,7 +236,12 @@ def test_frames_can_be_shrunk_while_converting(plain, size_px):
 
 @pytest.mark.parametrize(
     ("matrix", "size", "tagged"),
-    [("bt601", (192, 128), False), ("bt709", (1280, 720), False), ("bt709", (192, 128), True), ("bt601", (1280, 720), True)],
+    [
+        ("bt601", (192, 128), False),
+        ("bt709", (1280, 720), False),
+        ("bt709", (192, 128), True),
+        ("bt601", (1280, 720), True),
+    ],
 )
 def test_colours_follow_the_tag_or_the_players_convention_when_untagged(folder, matrix, size, tagged):
     path = folder / f"{matrix}_{size[0]}_{tagged}.mp4"
