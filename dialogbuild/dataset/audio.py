@@ -71,7 +71,7 @@ def person_tracks(
     if mix.shape != (n,):
         raise ValueError(f"the mix has {mix.shape} samples, {len(p_speak)} ticks take {n}")
     gains = tick_gains(p_speak, overlap)
-    return np.stack([mix * sample_gains(gains[:, k], ramp_s, floor_db) for k in (0, 1)]).astype(np.float32)
+    return np.stack([np.asarray(mix * sample_gains(gains[:, k], ramp_s, floor_db), np.float32) for k in (0, 1)])
 
 
 def flac_length(path: Path) -> int:

@@ -105,7 +105,7 @@ license: other
 {rows}
 
 - Head model of the 3D labels: {model}. Coefficients of different models are never mixed.
-- Format {facts["format_version"]}, conventions `{facts["convention_id"]}`: axes, units, joint order in `meta/conventions/`.
+- Format {facts["format_version"]}; axes, units and joint order: `meta/conventions/{facts["convention_id"]}.json`.
 - Identities are told apart within a video; nobody is recognised across videos. Splits keep whole groups of linked
   identities, conversations and source files together.
 - Per-person audio is the mix under a soft mask: where both speak, both tracks hold the mix (`motion.state` = 3).

@@ -180,7 +180,6 @@ def track_row(
 ) -> dict[str, Any]:
     """The track's row without files and offsets. ``valid`` (T,) is the motion family's bit mask."""
     intrinsics = ("focal_px", "focal_sigma_px", "cx_px", "cy_px", "width_px", "height_px")
-    fit_ok = (np.asarray(valid) >> VALID_BITS["fit_ok"]) & 1
     return {
         "track_id": track_name(clip_id, person),
         "conversation_id": clip_id,
@@ -190,7 +189,7 @@ def track_row(
         "side": side,
         **{name: camera[name] for name in intrinsics},
         "n_rows": len(valid),
-        "valid_frac": float(fit_ok.mean()),
+        "valid_frac": float(bit(valid, "fit_ok").mean()),
     }
 
 
@@ -202,3 +201,8 @@ def track_name(clip_id: str, person: int) -> str:
 def identity_name(video_id: str, person: int) -> str:
     """Id of one person of one video."""
     return f"{video_id}_p{person}"
+
+
+def bit(valid: Array, name: str) -> NDArray[np.bool_]:
+    """One bit of the ``valid`` mask, by its name in the schema. (T,) uint32 -> (T,) bool."""
+    return np.asarray((valid >> VALID_BITS[name]) & 1, bool)

@@ -33,7 +33,7 @@ from dialogbuild.dataset import audio, crop, rows, stats
 from dialogbuild.dataset.arrow import to_arrow, write_parquet
 from dialogbuild.dataset.conventions import conventions
 from dialogbuild.dataset.part import write_part
-from dialogbuild.dataset.schema import CROP_PX, LANDMARKS, MOTION, QUALITY, SAMPLES_PER_TICK, TICK_HZ, VALID_BITS
+from dialogbuild.dataset.schema import CROP_PX, LANDMARKS, MOTION, QUALITY, SAMPLES_PER_TICK, TICK_HZ
 from dialogbuild.errors import DatasetError
 from dialogbuild.tables import Columns, read_table
 
@@ -146,7 +146,7 @@ def _record(
         "n_expr": int(n_expr),
         "expr_names": camera.get("expr_names", []),
     }
-    fitted = [(p["motion"]["valid"] >> VALID_BITS["fit_ok"]) & 1 == 1 for p in persons]
+    fitted = [rows.bit(p["motion"]["valid"], "fit_ok") for p in persons]
     return {
         "video": rows.video_row(json.loads((inputs["ingest"] / "video.json").read_text())),
         "conversation": rows.conversation_row(
