@@ -31,6 +31,7 @@ class AudioReport:
     """What was found while decoding; filled as the iterator runs."""
 
     first_s: Fraction | None = None  # start of the first sound, seconds on the container's clock
+    end_s: Fraction | None = None  # end of the last sound, likewise
     heard_samples: int = 0  # output samples that carry decoded sound, not padding
     n_jumps: int = 0  # places where packet times jump by 15 ms or more
     errors: list[str] = field(default_factory=list)  # one message per damaged packet
@@ -67,8 +68,6 @@ def iter_audio(
     report = report if report is not None else AudioReport()
     at = 0
     for start, block in _resampled(path, stream_index, zero_s, sample_rate, report):
-        if at >= n_samples:
-            return
         for gap in _silence(min(start, n_samples) - at):
             at += len(gap)
             yield gap
@@ -133,6 +132,7 @@ def _runs(path: Path, stream_index: int, report: AudioReport) -> Iterator[tuple[
             run, samples = _Run(start_s, rate), 0
             report.first_s = start_s if report.first_s is None else report.first_s
         samples += frame.samples
+        report.end_s = run.start_s + Fraction(samples, rate)
         yield run, downmix(frame)
 
 

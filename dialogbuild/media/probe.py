@@ -90,6 +90,7 @@ class MediaFacts:
     video: VideoFacts
     audio: tuple[AudioFacts, ...]
     streams: tuple[str, ...]  # "video:h264", "audio:aac", ... in file order
+    end_s: Fraction | None  # where the header says that the longest stream ends, container clock
 
 
 def open_input(path: Path) -> Any:
@@ -115,17 +116,19 @@ def probe(path: Path) -> MediaFacts:
     Raises:
         Reject: ``empty_file``, ``truncated`` (an MP4 whose index never arrived), ``unreadable`` (media that libav
             cannot open or decode), ``not_a_video`` (no media, or no moving picture in it).
-        FileNotFoundError, PermissionError: the machine's fault, not the data's.
+        OSError: the file cannot be read: the machine's fault, not the data's.
     """
-    if path.stat().st_size == 0:
+    with path.open("rb") as file:  # a file that the system refuses raises here, so libav's errors are about the data
+        head = file.read(64)
+    if not head:
         raise Reject("empty_file", bytes=0)
     try:
         with open_input(path) as container:
             return _facts(container)
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError as error:
-        if isinstance(error, FileNotFoundError | PermissionError | MemoryError):
-            raise
-        raise _why_unreadable(path, error) from error
+        raise _why_unreadable(path, head, error) from error
 
 
 def _facts(container: Any) -> MediaFacts:
@@ -140,7 +143,9 @@ def _facts(container: Any) -> MediaFacts:
     audios = [s for s in container.streams.audio if s.codec_context is not None]
     first = choose_stream(audios) if audios else None
     ordered = sorted(audios, key=lambda s: (s is not first, s.index))
-    return MediaFacts(kind, _video_facts(container, stream), tuple(_audio_facts(s) for s in ordered), names)
+    end_s = Fraction((container.start_time or 0) + container.duration, av.time_base) if container.duration else None
+    audio = tuple(_audio_facts(s) for s in ordered)
+    return MediaFacts(kind, _video_facts(container, stream), audio, names, end_s)
 
 
 def moving_pictures(container: Any) -> list[Any]:
@@ -222,9 +227,8 @@ def displayed_shape(stream: Any, frame: Any) -> tuple[Orientation, Fraction, tup
 
 
 def _header_end_s(container: Any, stream: Any) -> Fraction | None:
-    start_s = Fraction((stream.start_time or 0) * stream.time_base)
     if stream.duration is not None and stream.duration > 0:
-        return start_s + int(stream.duration) * Fraction(stream.time_base)
+        return int((stream.start_time or 0) + stream.duration) * Fraction(stream.time_base)
     tag = stream.metadata.get("DURATION")  # Matroska's own duration is that of the longest stream
     if tag is not None and len(parts := tag.split(":")) == 3:
         try:
@@ -232,8 +236,6 @@ def _header_end_s(container: Any, stream: Any) -> Fraction | None:
         except ValueError:
             return None
         return Fraction(hours * 3600 + minutes * 60 + seconds)
-    if len(container.streams) == 1 and container.duration:
-        return start_s + Fraction(container.duration, av.time_base)
     return None
 
 
@@ -253,9 +255,7 @@ def matrix_orientation(matrix: tuple[int, ...]) -> Orientation:
     return Orientation(flip_x=a < 0, flip_y=d < 0)
 
 
-def _why_unreadable(path: Path, error: Exception) -> Reject:
-    with path.open("rb") as file:
-        head = file.read(64)
+def _why_unreadable(path: Path, head: bytes, error: Exception) -> Reject:
     said = str(getattr(error, "strerror", None) or error)
     if not looks_like_media(head):
         return Reject("not_a_video", error=said)

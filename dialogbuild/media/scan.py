@@ -26,6 +26,11 @@ class Scan:
     n_untimed: int  # packets without a presentation time
     first_error: str | None
 
+    @property
+    def damage(self) -> dict[str, int]:
+        """The three counts of damaged frames by name."""
+        return {"n_errors": self.n_errors, "n_corrupt": self.n_corrupt, "n_disordered": self.n_disordered}
+
 
 def scan_frames(path: Path, stream_index: int, progress: Callable[[Fraction], None] | None = None) -> Scan:
     """Decode every frame of one stream and note pts, duration and key flag. Memory: 17 bytes per frame.

@@ -48,28 +48,29 @@ def check_scan(facts: MediaFacts, scan: Scan, config: Config) -> FrameTable:
         Reject: no_frames, no_timestamps, truncated, corrupt, too_short, in this order, each with its numbers.
     """
     table = scan.table
-    damage = {"n_errors": scan.n_errors, "n_corrupt": scan.n_corrupt, "n_disordered": scan.n_disordered}
     if table is None:
-        raise Reject("no_frames", codec=facts.video.codec, first_error=scan.first_error, **damage)
+        raise Reject("no_frames", codec=facts.video.codec, first_error=scan.first_error, **scan.damage)
     if scan.n_untimed:
         raise Reject("no_timestamps", packets=scan.n_untimed, frames=len(table))
-    decoded_s, end_s = float(table.duration_s), float(table.start_s + table.duration_s)
-    header_end_s = facts.video.end_s
-    if header_end_s is not None and float(header_end_s) - end_s > config.max_shortfall_s:
-        raise Reject(
-            "truncated",
-            end_s=round(end_s, 3),
-            header_end_s=round(float(header_end_s), 3),
-            frames=len(table),
-            first_error=scan.first_error,
-            **damage,
-        )
-    share = sum(damage.values()) / (len(table) + scan.n_errors + scan.n_disordered)
+    check_end(table, facts.video.end_s, scan, table.start_s + table.duration_s, config)
+    share = sum(scan.damage.values()) / (len(table) + scan.n_errors + scan.n_disordered)
     if share > config.max_damaged_fraction:
-        raise Reject("corrupt", share=round(share, 4), frames=len(table), first_error=scan.first_error, **damage)
-    if decoded_s < config.min_duration_s:
-        raise Reject("too_short", duration_s=round(decoded_s, 3), min_duration_s=config.min_duration_s)
+        raise Reject("corrupt", share=round(share, 4), frames=len(table), first_error=scan.first_error, **scan.damage)
+    if float(table.duration_s) < config.min_duration_s:
+        raise Reject("too_short", duration_s=round(float(table.duration_s), 3), min_duration_s=config.min_duration_s)
     return table
+
+
+def check_end(table: FrameTable, header_end_s: Fraction | None, scan: Scan, end_s: Fraction, config: Config) -> None:
+    """Compare where decoding ended with where the header says the end is; both seconds on the container's clock.
+
+    Raises:
+        Reject: truncated.
+    """
+    if header_end_s is None or float(header_end_s - end_s) <= config.max_shortfall_s:
+        return
+    ends = {"end_s": round(float(end_s), 3), "header_end_s": round(float(header_end_s), 3)}
+    raise Reject("truncated", **ends, frames=len(table), **scan.damage, first_error=scan.first_error)
 
 
 def video_record(
@@ -100,7 +101,7 @@ def video_record(
         "longest_frame_s": round(float(int(table.duration.max()) * video.time_base), 6),
         "fps": [FPS.numerator, FPS.denominator],
         "n_ticks": len(ticks.pts),
-        "damage": {"errors": scan.n_errors, "corrupt": scan.n_corrupt, "disordered": scan.n_disordered},
+        "damage": scan.damage,
         "audio": audio,
     }
 
@@ -128,7 +129,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     facts = probe(inputs.source)
     if not facts.audio:
         raise Reject("no_audio", streams=list(facts.streams))
-    expected_s = facts.video.end_s or Fraction(0)
+    expected_s = facts.video.end_s or facts.end_s or Fraction(0)
     scan = scan_frames(
         inputs.source,
         facts.video.index,
@@ -141,6 +142,9 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     blocks = iter_audio(inputs.source, facts.audio[0].index, table.start_s, n_samples, report)
     written = write_flac(out / "audio.flac", blocks)
     assert written == n_samples, (written, n_samples)
+    if facts.video.end_s is None:  # containers without a duration per stream: FLV
+        decoded_end_s = max(table.start_s + table.duration_s, report.end_s or Fraction(0))
+        check_end(table, facts.end_s, scan, decoded_end_s, config)
     if report.heard_samples == 0:
         raise Reject("no_audio", streams=list(facts.streams), decoded_s=0.0, errors=report.errors[:3])
     sound = audio_record(facts, report, table.start_s, n_samples)
