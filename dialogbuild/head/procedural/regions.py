@@ -1,0 +1,116 @@
+"""Landmark embeddings and region masks of the procedural head."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dialogbuild.head.model import Embedding, IntArray
+from dialogbuild.head.procedural.fields import Array, Core, bump
+from dialogbuild.head.procedural.landmarks import (
+    IBUG68,
+    INNER_LIPS,
+    LEFT_BROW_LOWER,
+    LEFT_BROW_UPPER,
+    LEFT_EYE_LOOP,
+    LEFT_NOSTRIL,
+    LOWER_LIP,
+    N_FACE,
+    NOSE_TIP,
+    RIGHT_EYE_LOOP,
+    UPPER_LIP,
+)
+from dialogbuild.head.procedural.parts import EYE_COLUMNS, IRIS_RING
+from dialogbuild.head.procedural.surface import Surface
+
+# The ring points of each iris as columns of the eyeball's grid (0 = +x, the subject's left; a quarter turn = 8).
+# In the face mesh 468-472 are the subject's right eye, 473-477 the left: centre, then four points of the edge.
+_QUARTER = EYE_COLUMNS // 4
+_RIGHT_RING = (0, 1, 2, 3)
+_LEFT_RING = (0, 1, 2, 3)
+
+
+def embeddings(faces: IntArray, spans: dict[str, range]) -> dict[str, Embedding]:
+    """``mp478`` (landmark i is vertex i for the face) and ``ibug68``."""
+    iris = []
+    for name, ring in (("right_eye", _RIGHT_RING), ("left_eye", _LEFT_RING)):
+        start = spans[name].start
+        iris += [start] + [start + IRIS_RING * EYE_COLUMNS + q * _QUARTER for q in ring]
+    mp478 = np.array([*range(N_FACE), *iris])
+    return {"mp478": _at_vertices(mp478, faces), "ibug68": _at_vertices(np.array(IBUG68), faces)}
+
+
+def _at_vertices(ids: NDArray[np.int64], faces: IntArray) -> Embedding:
+    """An embedding that is exactly a list of vertices."""
+    order = np.argsort(faces.reshape(-1), kind="stable")
+    first = order[np.searchsorted(faces.reshape(-1)[order], ids)]
+    bary = np.eye(3, dtype=np.float32)[first % 3]
+    return Embedding((first // 3).astype(np.int32), bary, np.arange(len(ids), dtype=np.int32))
+
+
+def region_masks(core: Core, v: Array, surface: Surface, spans: dict[str, range]) -> dict[str, IntArray]:
+    """Sorted vertex ids by region. ``face`` is the face mesh, ``skin`` face without lips and lid margins."""
+    n_skin = len(spans["skin"])
+    skin = v[:n_skin]
+    is_shell = surface.shell_vertices(N_FACE)
+    face = ~is_shell
+    y, z = skin[:, 1], skin[:, 2]
+    lips = _influence(surface, UPPER_LIP + LOWER_LIP) > 0.5
+    lids = [_lid(surface, skin, loop, centre) for loop, centre in zip(_loops(), core.eye_centres, strict=True)]
+    mirrored = skin * [1, 1, 1]
+    mirrored[:, 0] = np.abs(mirrored[:, 0])
+    brow_line = core.neutral[list(LEFT_BROW_UPPER + LEFT_BROW_LOWER)]
+    brows = np.max([bump(mirrored, p, 0.5) for p in brow_line], 0) > 0.5
+    nose = (bump(mirrored, core.neutral[NOSE_TIP], (1.4, 1.6, 2.4)) > 0.35) | (
+        bump(mirrored, core.neutral[LEFT_NOSTRIL], (0.7, 0.8, 1.2)) > 0.45
+    )
+    masks = {
+        "face": face,
+        "lips": lips & face,
+        "left_lid": lids[0],
+        "right_lid": lids[1],
+        "brows": brows & face,
+        "nose": nose & face,
+        "scalp": is_shell & (y > -3.0 - 0.25 * (z + 10)) & (y > -7),
+        "neck": is_shell & (y <= -3.0 - 0.25 * (z + 10)) & (y > -17.5),
+        "torso": is_shell & (y <= -17.5),
+    }
+    rims = np.zeros(n_skin, bool)
+    for loop in (*_loops(), INNER_LIPS):
+        rims[surface.dense_loop(loop)] = True
+    masks["skin"] = face & ~masks["lips"] & ~rims
+    out = {name: np.flatnonzero(mask) for name, mask in masks.items()}
+    for name, members in _PART_MASKS.items():
+        out[name] = np.concatenate([np.arange(spans[m].start, spans[m].stop) for m in members])
+    return {name: np.sort(ids).astype(np.int32) for name, ids in out.items()}
+
+
+_PART_MASKS = {
+    "left_eye": ("left_eye",),
+    "right_eye": ("right_eye",),
+    "left_rim": ("left_rim",),
+    "right_rim": ("right_rim",),
+    "teeth": ("upper_teeth", "lower_teeth"),
+    "mouth": ("mouth", "tongue"),
+    "ears": ("left_ear", "right_ear"),
+}
+
+
+def _loops() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return LEFT_EYE_LOOP, RIGHT_EYE_LOOP
+
+
+def _influence(surface: Surface, controls: tuple[int, ...]) -> Array:
+    """Smooth indicator of a set of control points on the dense skin."""
+    value = np.zeros((surface.n_control, 1))
+    value[list(controls)] = 1
+    return surface.through(value)[:, 0]
+
+
+def _lid(surface: Surface, skin: Array, loop: tuple[int, ...], centre: Array) -> NDArray[np.bool_]:
+    """Both lids of one eye: within 3 mm of the margin's loop, on the skin."""
+    margin = skin[surface.dense_loop(loop)]
+    near = np.linalg.norm(skin - centre, axis=1) < 2.2
+    distance = np.full(len(skin), np.inf)
+    distance[near] = np.linalg.norm(skin[near, None] - margin[None], axis=-1).min(1)
+    return distance < 0.45
