@@ -12,7 +12,7 @@ from dialogbuild.fit.evidence import Evidence, short_gaps
 from dialogbuild.fit.gauss_newton import SolverOptions, refit_outliers, solve_frames
 from dialogbuild.fit.init import face_size_m, start_pose
 from dialogbuild.fit.landmarks import LandmarkBlock, facing_weight, landmark_block
-from dialogbuild.fit.normal import PriorBlock, ResidualBlock, Robust, assemble_all
+from dialogbuild.fit.normal import ResidualBlock, Robust, assemble_all
 from dialogbuild.fit.params import Prior
 from dialogbuild.fit.regions import LEFT_LID_PAIRS, LIP_PAIRS, REGIONS, RIGHT_LID_PAIRS, LandmarkNoise
 from dialogbuild.fit.rig import TRANSL, Rig, frame_jacobian, pose_points, project_points
@@ -102,7 +102,7 @@ def fit_clip(
     fit_ok = _spread(good, at, T)
     interpolated = short_gaps(fit_ok, evidence.linked, options.max_gap)
     shown = fit_ok | interpolated
-    theta = np.where(shown[:, None], trajectory.theta, prior.mean)
+    theta = np.where(shown[:, None], trajectory.theta, 0.0)
     error = np.zeros(T)
     error[at[good]] = inner_error_px(block, theta[at])[good]
     return ClipFit(
@@ -144,11 +144,11 @@ def _trajectory(
 ) -> Trajectory:
     """Smooth over all ticks; ticks without a good frame carry the prior only. Then relinearise and smooth again."""
     T, rows = len(linked) + 1, np.flatnonzero(good)
-    everything = (*blocks, PriorBlock(prior.mean, prior.information))
+    everything = (*blocks, prior.block)
     point = theta[rows]
     for _ in range(1 + options.relinearise):
-        H = np.repeat(prior.information[None], T, axis=0)
-        eta = np.repeat((prior.information @ prior.mean)[None], T, axis=0)
+        H = np.repeat(prior.block.information[None], T, axis=0)
+        eta = np.repeat((prior.block.information @ prior.block.mean)[None], T, axis=0)
         equations = assemble_all(everything, point, rows)
         H[at[rows]] = equations.H
         eta[at[rows]] = np.einsum("npq,nq->np", equations.H, point) - equations.g

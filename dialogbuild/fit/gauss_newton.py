@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dialogbuild.fit.normal import NormalEquations, PriorBlock, ResidualBlock, assemble_all, total_cost
+from dialogbuild.fit.normal import NormalEquations, ResidualBlock, assemble_all, total_cost
 from dialogbuild.fit.params import N_RIGID, Prior
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -54,7 +54,7 @@ class FrameFit:
 
 def solve_frames(blocks: Sequence[ResidualBlock], prior: Prior, theta: Array, options: SolverOptions) -> FrameFit:
     """Minimise the blocks' cost plus the prior for each frame of theta (T, P)."""
-    everything = (*blocks, PriorBlock(prior.mean, prior.information))
+    everything = (*blocks, prior.block)
     fits = [
         _solve_chunk(
             everything,
@@ -154,9 +154,7 @@ def refit_outliers(
         return fit, bad
     at, source = np.flatnonzero(bad), np.flatnonzero(good)
     nearest = source[np.abs(at[:, None] - source).argmin(axis=1)]
-    again = _solve_chunk(
-        (*blocks, PriorBlock(prior.mean, prior.information)), prior.free, fit.theta[nearest], at, options
-    )
+    again = _solve_chunk((*blocks, prior.block), prior.free, fit.theta[nearest], at, options)
     finite = plausible(again.theta, again.equations.cost)
     wins = finite & (~fit.finite[at] | (again.equations.cost < fit.equations.cost[at]))
     return _replace_rows(fit, at[wins], again, wins, finite), bad

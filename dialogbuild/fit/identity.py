@@ -14,7 +14,7 @@ import numpy as np
 
 from dialogbuild.fit.init import start_pose
 from dialogbuild.fit.landmarks import LandmarkBlock, facing_weight, landmark_block
-from dialogbuild.fit.normal import PriorBlock, Robust
+from dialogbuild.fit.normal import Robust
 from dialogbuild.fit.params import Prior
 from dialogbuild.fit.regions import LIP_PAIRS, LandmarkNoise
 from dialogbuild.fit.rig import Rig
@@ -197,7 +197,6 @@ class _System:
         options: IdentityOptions,
     ) -> None:
         self.rig, self.prior, self.people, self.camera, self.options = rig, prior, people, camera, options
-        self.block = PriorBlock(prior.mean, prior.information)
 
     def _block(self, state: _State, p: int) -> LandmarkBlock:
         focal = self.camera[0] * float(np.exp(state.log_focal))
@@ -213,7 +212,7 @@ class _System:
         total += 0.5 * float((state.shapes**2).sum()) / self.options.shape_sigma**2
         for p, theta in enumerate(state.theta):
             frames = np.arange(len(theta))
-            own = self._block(state, p).cost(theta, frames) + self.block.cost(theta, frames)
+            own = self._block(state, p).cost(theta, frames) + self.prior.block.cost(theta, frames)
             total += self._share(p) * float(own.sum())
         return total
 
@@ -232,7 +231,7 @@ class _System:
             A, B, b, C, c = (
                 np.concatenate(x) if i < 3 else np.sum(x, axis=0) for i, x in enumerate(zip(*parts, strict=True))
             )
-            equations = self.block.assemble(theta, np.arange(len(theta)))
+            equations = self.prior.block.assemble(theta, np.arange(len(theta)))
             share = self._share(p)
             frame_info.append(share * (A + equations.H)[:, free[:, None], free])
             cross.append(share * B[:, free])

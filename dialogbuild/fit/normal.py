@@ -46,22 +46,34 @@ class ResidualBlock(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PriorBlock:
-    """The same Gaussian for every frame: mean (P,), information (P, P)."""
+    """The same prior for every frame: a Gaussian, and a one-sided one below a bound.
+
+    Attributes:
+        mean: (P,);  information: (P, P).
+        lower: (P,) bounds, -inf for none;  lower_sigma: how far below its bound an entry may go.
+    """
 
     mean: Array
     information: Array
+    lower: Array
+    lower_sigma: float
 
     def cost(self, theta: Array, frames: Array) -> Array:
-        """Half the squared Mahalanobis distance."""
+        """Half the squared Mahalanobis distance, (n,)."""
         del frames
-        d = theta - self.mean
-        return np.asarray(0.5 * np.einsum("np,np->n", d @ self.information, d))
+        d, below = theta - self.mean, self._below(theta)
+        return np.asarray(0.5 * (np.einsum("np,np->n", d @ self.information, d) + np.einsum("np,np->n", below, below)))
 
     def assemble(self, theta: Array, frames: Array) -> NormalEquations:
-        """Constant curvature; the gradient is linear in theta."""
-        d = theta - self.mean
-        H = np.broadcast_to(self.information, (len(theta), *self.information.shape))
-        return NormalEquations(H, d @ self.information, self.cost(theta, frames))
+        """Curvature is constant but for the entries below their bounds."""
+        d, below = theta - self.mean, self._below(theta)
+        H = np.repeat(self.information[None], len(theta), axis=0)
+        index = np.arange(theta.shape[1])
+        H[:, index, index] += (below < 0) / self.lower_sigma**2
+        return NormalEquations(H, d @ self.information + below / self.lower_sigma, self.cost(theta, frames))
+
+    def _below(self, theta: Array) -> Array:
+        return np.asarray(np.minimum(theta - self.lower, 0.0) / self.lower_sigma)
 
 
 def total_cost(blocks: Sequence[ResidualBlock], theta: Array, frames: Array) -> Array:

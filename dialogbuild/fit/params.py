@@ -14,11 +14,12 @@ at zero by default, and the head's orientation (root composed with neck) is what
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dialogbuild.fit.normal import PriorBlock
 from dialogbuild.head.model import HeadModel
 from dialogbuild.head.pose import HeadPose
 
@@ -79,7 +80,9 @@ class PriorSigmas:
         neck_rad: 0, because one view cannot separate it from the root.
         jaw_rad: opening (x), side (y), twist (z). A full opening is about 0.4 rad in speech; sideways is rare.
         eyes_rad: up-down (x), left-right (y), torsion (z), for each eye; an iris landmark cannot show torsion.
-        expr: in units of the model's coefficients.
+        expr: in units of the model's coefficients; None = 1 for statistical models, whose unit is one sigma, and 0.5
+            for blendshapes, whose coefficients run from 0 (off) to 1 (full). Lids keep 1: they do close.
+        below_zero: how far a blendshape may go below 0. Half a smile is no frown; that is another blendshape.
         eyes_apart_rad: how far the two eyes may look apart, up-down and left-right (vergence at 0.3 m is 0.2 rad).
     """
 
@@ -88,18 +91,22 @@ class PriorSigmas:
     neck_rad: float = 0.0
     jaw_rad: tuple[float, float, float] = (0.2, 0.04, 0.02)
     eyes_rad: tuple[float, float, float] = (0.25, 0.35, 0.01)
-    expr: float = 1.0
+    expr: float | None = None
+    below_zero: float = 0.05
     eyes_apart_rad: tuple[float, float] = (0.03, 0.08)
 
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """A Gaussian on theta: mean (P,), information matrix (P, P), and which entries are solved for (free, ascending)."""
+    """What is known about theta, as a block, and which entries are solved for (free, ascending)."""
 
-    mean: Array
-    information: Array
+    block: PriorBlock
     free: Array
-    sigmas: Array = field(repr=False)  # (P,), for scaling steps; held entries have 0
+
+
+def has_blendshapes(model: HeadModel) -> bool:
+    """Whether the expressions are named actions that run from 0 to 1 (ARKit's), and not statistical directions."""
+    return any(name.lower().startswith("eyeblink") for name in model.expr_names)
 
 
 def make_prior(layout: ParamLayout, model: HeadModel, sigmas: PriorSigmas) -> Prior:
@@ -110,6 +117,7 @@ def make_prior(layout: ParamLayout, model: HeadModel, sigmas: PriorSigmas) -> Pr
     """
     if model.expr_dirs.shape[2] != layout.n_expr:
         raise ValueError(f"layout has {layout.n_expr} expressions, {model.model_id} has {model.expr_dirs.shape[2]}")
+    blendshapes = has_blendshapes(model)
     sigma = layout.expand(
         {
             "root": sigmas.root_rad,
@@ -117,9 +125,11 @@ def make_prior(layout: ParamLayout, model: HeadModel, sigmas: PriorSigmas) -> Pr
             "neck": sigmas.neck_rad,
             "jaw": sigmas.jaw_rad,
             "eyes": sigmas.eyes_rad * 2,
-            "expr": sigmas.expr,
+            "expr": (0.5 if blendshapes else 1.0) if sigmas.expr is None else sigmas.expr,
         }
     )
+    if model.lid_expr is not None and sigmas.expr is None:
+        sigma[[N_RIGID + i for i in model.lid_expr]] = 1.0
     free = np.flatnonzero(sigma > 0)
     information = np.zeros((layout.size, layout.size))
     information[free, free] = 1.0 / sigma[free] ** 2
@@ -128,4 +138,7 @@ def make_prior(layout: ParamLayout, model: HeadModel, sigmas: PriorSigmas) -> Pr
         left, right = eyes + axis, eyes + 3 + axis
         pair = np.ix_((left, right), (left, right))
         information[pair] += np.array([[1.0, -1.0], [-1.0, 1.0]]) / apart**2
-    return Prior(np.zeros(layout.size), information, free, np.where(np.isfinite(sigma), sigma, 1.0))
+    lower = np.full(layout.size, -np.inf)
+    if blendshapes:
+        lower[N_RIGID:] = 0.0
+    return Prior(PriorBlock(np.zeros(layout.size), information, lower, sigmas.below_zero), free)

@@ -43,7 +43,11 @@ class Config(StageConfig):
     """Which head, how evidence is weighed, and how much the trajectory is smoothed."""
 
     head: str = Field("procedural-v1", description="built-in model name or path; the one that stage identity used")
-    expr_sigma: float = Field(1.0, gt=0, description="prior of an expression coefficient, in the model's units")
+    expr_sigma: float | None = Field(
+        None,
+        gt=0,
+        description="prior of an expression coefficient; none = 1 for statistical models, 0.5 for blendshapes",
+    )
     independence: float = Field(
         0.15, gt=0, le=1, description="independent share of the landmarks; neighbours err together. Scales the sigmas"
     )

@@ -46,7 +46,11 @@ class Config(StageConfig):
         0.35, gt=0, description="width of that prior in log units: x 0.5 to x 2 at two sigmas"
     )
     shape_sigma: float = Field(1.0, gt=0, description="prior of a shape coefficient, in the model's units")
-    expr_sigma: float = Field(1.0, gt=0, description="prior of an expression coefficient, in the model's units")
+    expr_sigma: float | None = Field(
+        None,
+        gt=0,
+        description="prior of an expression coefficient; none = 1 for statistical models, 0.5 for blendshapes",
+    )
 
 
 def candidate_ticks(clips: Columns, limit: int = _MAX_CANDIDATES) -> Array:

@@ -14,7 +14,7 @@ from dialogbuild.fit.gauss_newton import SolverOptions, plausible, refit_outlier
 from dialogbuild.fit.identity import IdentityOptions, fit_identity, select_keyframes
 from dialogbuild.fit.init import posit, start_pose
 from dialogbuild.fit.landmarks import facing_weight, landmark_block
-from dialogbuild.fit.normal import PriorBlock, Robust, assemble_all, total_cost
+from dialogbuild.fit.normal import Robust, assemble_all, total_cost
 from dialogbuild.fit.params import ParamLayout, PriorSigmas, make_prior
 from dialogbuild.fit.regions import N_LANDMARKS, REGIONS, LandmarkNoise
 from dialogbuild.fit.rig import build_rig, model_rig, pose_points, project_points
@@ -139,7 +139,7 @@ def test_the_optimum_has_no_gradient_left():
     g, H = fit.equations.g[:, prior.free], fit.equations.H[:, prior.free[:, None], prior.free]
     newton = np.einsum("ni,nij,nj->n", g, np.linalg.inv(H), g)
     assert newton.max() < 1e-6
-    blocks = [block, PriorBlock(prior.mean, prior.information)]
+    blocks = [block, prior.block]
     np.testing.assert_allclose(total_cost(blocks, fit.theta, np.arange(5)), fit.equations.cost)
     np.testing.assert_allclose(assemble_all(blocks, fit.theta, np.arange(5)).H, fit.equations.H)
 
