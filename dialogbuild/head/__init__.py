@@ -1,0 +1,30 @@
+"""Head models and how they are posed: plain arrays, numpy and scipy only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dialogbuild.head.model import HeadModel
+
+__all__ = ["HeadModel", "load_head"]
+
+PROCEDURAL = "procedural-v1"
+
+
+def load_head(spec: str | Path = PROCEDURAL) -> HeadModel:
+    """A head by name or file.
+
+    Args:
+        spec: ``procedural-v1`` for the built-in head, or the path of an official FLAME pickle or its folder.
+
+    Raises:
+        ConfigError: the name is unknown or the file is no head model.
+        MissingPart: the file does not exist; the message says where to get it.
+    """
+    if str(spec) == PROCEDURAL:
+        from dialogbuild.head.procedural import load_procedural
+
+        return load_procedural()
+    from dialogbuild.head.flame import load_flame
+
+    return load_flame(Path(spec))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dialogbuild.head.generate import CORE_PATH
-from dialogbuild.head.model import JAW, LEFT_EYE, NECK, PARENTS, RIGHT_EYE, FloatArray, HeadModel, IntArray
+from dialogbuild.head.model import JAW, LEFT_EYE, NECK, PARENTS, RIGHT_EYE, FloatArray, HeadModel
 from dialogbuild.head.procedural import skinning
 from dialogbuild.head.procedural.atlas import place, skin_uv
 from dialogbuild.head.procedural.expressions import LID_NAMES, expression_fields

@@ -17,7 +17,6 @@ from dialogbuild.head.procedural.landmarks import (
     LEFT_CHEEK,
     LEFT_EYE_LOOP,
     LEFT_NOSTRIL,
-    N_FACE,
     NOSE_TIP,
 )
 from dialogbuild.head.procedural.skull import spread
