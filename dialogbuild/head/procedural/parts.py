@@ -106,6 +106,8 @@ def lid_rim(name: str, skin: Array, loop: Ids, centre: Array, skin_weights: Arra
     deep = np.minimum(inner, np.where([False, False, True], outer - 0.02, np.inf))
     points = np.concatenate([outer, deep])
     triangles = grid_triangles(2, len(loop), closed=True)
+    if centre[0] < 0:  # the right eye's loop runs the other way round
+        triangles = triangles[:, ::-1]
     t = np.linspace(0, 1, len(loop))
     uv = np.concatenate([np.stack([t, np.full_like(t, v)], 1) for v in (0.9, 0.1)])
     both = np.tile(loop, 2)
@@ -154,7 +156,7 @@ def teeth(name: str, skin: Array, loop: Ids, upper: bool, joint: int) -> Part:
     angle = np.linspace(-1.25, 1.25, n)
     sign = 1.0 if upper else -1.0
     scallop = 0.05 * np.abs(np.sin(angle * 9.5)) ** 4
-    edge = seam - (0.02 if upper else 0.10)
+    edge = seam - (0.14 if upper else 0.18)
     start = front - (0.72 if upper else 0.86)
     rows = []
     for height, forward in ((0, -0.18), (0.0, 0.0), (0.45, 0.06), (0.85, 0.0), (1.25, -0.12)):

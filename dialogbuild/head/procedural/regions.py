@@ -14,11 +14,10 @@ from dialogbuild.head.procedural.landmarks import (
     LEFT_BROW_UPPER,
     LEFT_EYE_LOOP,
     LEFT_NOSTRIL,
-    LOWER_LIP,
     N_FACE,
     NOSE_TIP,
+    OUTER_LIPS,
     RIGHT_EYE_LOOP,
-    UPPER_LIP,
 )
 from dialogbuild.head.procedural.parts import EYE_COLUMNS, IRIS_RING
 from dialogbuild.head.procedural.surface import Surface
@@ -55,7 +54,7 @@ def region_masks(core: Core, v: Array, surface: Surface, spans: dict[str, range]
     is_shell = surface.shell_vertices(N_FACE)
     face = ~is_shell
     y, z = skin[:, 1], skin[:, 2]
-    lips = _influence(surface, UPPER_LIP + LOWER_LIP) > 0.5
+    lips = _inside(skin[:, :2], skin[surface.along(OUTER_LIPS), :2])
     lids = [_lid(surface, skin, loop, centre) for loop, centre in zip(_loops(), core.eye_centres, strict=True)]
     mirrored = skin * [1, 1, 1]
     mirrored[:, 0] = np.abs(mirrored[:, 0])
@@ -100,11 +99,16 @@ def _loops() -> tuple[tuple[int, ...], tuple[int, ...]]:
     return LEFT_EYE_LOOP, RIGHT_EYE_LOOP
 
 
-def _influence(surface: Surface, controls: tuple[int, ...]) -> Array:
-    """Smooth indicator of a set of control points on the dense skin."""
-    value = np.zeros((surface.n_control, 1))
-    value[list(controls)] = 1
-    return surface.through(value)[:, 0]
+def _inside(points: Array, polygon: Array) -> NDArray[np.bool_]:
+    """(N,) whether 2D points lie within a closed polygon (crossing number), its corners included."""
+    x, y = points[:, 0], points[:, 1]
+    inside = np.zeros(len(points), bool)
+    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, 0), strict=True):
+        crosses = (y0 > y) != (y1 > y)
+        slope = (x1 - x0) / (y1 - y0) if y1 != y0 else 0.0
+        inside ^= crosses & (x < x0 + slope * (y - y0))
+    corners = (points[:, None] == polygon[None]).all(2).any(1)
+    return np.asarray(inside | corners)
 
 
 def _lid(surface: Surface, skin: Array, loop: tuple[int, ...], centre: Array) -> NDArray[np.bool_]:

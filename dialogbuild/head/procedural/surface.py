@@ -24,6 +24,13 @@ def subdivide(triangles: Ids, n_vertices: int) -> tuple[Ids, int]:
     return np.stack([np.stack(q, 1) for q in quads], 1).reshape(-1, 3), n_vertices + len(edges)
 
 
+def _midpoints(triangles: Ids, n_vertices: int) -> dict[tuple[int, int], int]:
+    """The vertex that ``subdivide`` puts on each edge (low id, high id)."""
+    corners = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    edges = np.unique(np.sort(corners, 1), axis=0)
+    return {(a, b): n_vertices + k for k, (a, b) in enumerate(edges.tolist())}
+
+
 @dataclass(frozen=True, eq=False)
 class Surface:
     """A dense mesh whose first vertices are the control points.
@@ -59,6 +66,23 @@ class Surface:
         out: list[int] = []
         for start, stop in zip(control_loop, control_loop[1:] + control_loop[:1], strict=True):
             out += self._rim_path(start, stop)[:-1]
+        return np.array(out)
+
+    def along(self, control_loop: tuple[int, ...]) -> Ids:
+        """Vertices on the control net's own edges between neighbouring control points, a closed chain.
+
+        Raises:
+            ValueError: two consecutive control points share no edge of the control net.
+        """
+        middle = _midpoints(self.control_triangles, self.n_control)
+        once = subdivide(self.control_triangles, self.n_control)
+        quarter = _midpoints(*once)
+        out: list[int] = []
+        for a, b in zip(control_loop, control_loop[1:] + control_loop[:1], strict=True):
+            half = middle.get((min(a, b), max(a, b)))
+            if half is None:
+                raise ValueError(f"{a} and {b} share no edge")
+            out += [a, quarter[min(a, half), max(a, half)], half, quarter[min(b, half), max(b, half)]]
         return np.array(out)
 
     def _rim_path(self, start: int, stop: int) -> list[int]:
