@@ -45,7 +45,8 @@ def steady_windows(
         at = where[np.asarray(runs)[where] == run]
         lag = np.subtract.outer(at, at) / (smooth_s * fps)  # (n, n) ticks over sigma
         weight = np.exp(-0.5 * lag**2)
-        out[at] = (weight @ raw[at]) / weight.sum(axis=1, keepdims=True)
+        # sums, not a BLAS product: its rounding depends on the number of threads
+        out[at] = np.stack([(weight * raw[at, c]).sum(axis=1) for c in range(3)], 1) / weight.sum(axis=1)[:, None]
     nearest = where[np.abs(np.subtract.outer(np.arange(len(box)), where)).argmin(axis=1)]
     return np.asarray(out[nearest])
 

@@ -1,0 +1,34 @@
+"""Clip parts of two made-up videos, and a dataset of them to damage."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from fabricate import fabricate, shard_parts
+
+from dialogbuild.publish import publish
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three parts: two clips of one video, one of another. Read only."""
+    root = tmp_path_factory.mktemp("parts")
+    one = fabricate(root / "one", "talk-aaaa", n_ticks=80, n_clips=2)
+    two = fabricate(root / "two", "talk-bbbb", n_ticks=45, seed=1)
+    return shard_parts(one, root / "work") + shard_parts(two, root / "work")
+
+
+@pytest.fixture(scope="session")
+def published(parts: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three parts, published. Read only."""
+    root = tmp_path_factory.mktemp("published") / "dataset"
+    publish(parts, root)
+    return root
+
+
+@pytest.fixture
+def dataset(published: Path, tmp_path: Path) -> Path:
+    """A copy of the published dataset that a test may damage."""
+    return Path(shutil.copytree(published, tmp_path / "dataset"))
