@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dialogbuild.artifact import Inputs, Outcome, run_stage
+from dialogbuild.artifact import Inputs, Outcome, Stage, run_stage
 from dialogbuild.errors import ConfigError, MissingPart
-from dialogbuild.stages import load_stage
 
 _THREAD_CAPS = (
     "OMP_NUM_THREADS",
@@ -36,6 +36,7 @@ class Job:
     """One stage for one item, with all that a fresh process needs to run it."""
 
     stage: str
+    module: str  # where the worker finds the stage, as ``STAGE``
     item: str
     video_id: str
     source: Path
@@ -73,7 +74,7 @@ Event = Outcome | Failure | Tick
 def execute(job: Job, progress: Any = None) -> Outcome | Failure:
     """Run one job in this process; every exception becomes a ``Failure``."""
     try:
-        stage = load_stage(job.stage)
+        stage: Stage = import_module(job.module).STAGE
         inputs = Inputs(job.item, job.video_id, job.source, job.dirs, progress or (lambda done, total: None))
         return run_stage(stage, inputs, stage.config.model_validate(job.config), job.work, job.key, job.record)
     except Exception as error:
@@ -139,6 +140,7 @@ class LocalPool:
 
     def _retry_alone(self) -> Iterator[Event]:
         self._pool.shutdown(wait=False)
+        self._pool = self._new_pool(self.workers)  # new jobs come in while the suspects are tried
         suspects, self._suspects = sorted(self._suspects, key=lambda job: (job.stage, job.item)), []
         for job in suspects:
             with self._new_pool(1) as alone:
@@ -146,7 +148,6 @@ class LocalPool:
                     yield alone.submit(_in_worker, job).result()
                 except BrokenProcessPool:
                     yield Failure(job, "the worker process died (out of memory, or a crash in native code)", "")
-        self._pool = self._new_pool(self.workers)
 
     def _drain_progress(self) -> Iterator[Tick]:
         jobs = {(job.stage, job.item): job for job in self._running.values()}

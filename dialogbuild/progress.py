@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,7 +18,7 @@ class Bars:
 
     def __init__(self, quiet: bool | None = None) -> None:
         self.quiet = not sys.stderr.isatty() if quiet is None else quiet
-        self._bars: dict[str, tqdm[None]] = {}
+        self._bars: dict[str, tqdm[Any]] = {}
         self._parts: dict[tuple[str, str], float] = {}
 
     def __enter__(self) -> Bars:
@@ -34,7 +35,7 @@ class Bars:
         if isinstance(event, Planned):
             if not event.cached:
                 bar = self._bar(event.stage)
-                bar.total += 1
+                bar.total = (bar.total or 0) + 1
                 bar.refresh()
         elif isinstance(event, Tick):
             self._move(event.job.stage, event.job.item, min(event.fraction, 0.99))
@@ -47,7 +48,7 @@ class Bars:
                 why = " ".join(f"{k}={v}" for k, v in event.values.items())
                 tqdm.write(f"{item}: rejected at {stage}: {event.reason} {why}"[:160], file=sys.stderr)
 
-    def _bar(self, stage: str) -> tqdm[None]:
+    def _bar(self, stage: str) -> tqdm[Any]:
         if stage not in self._bars:
             layout = "{desc:<10} {percentage:3.0f}%|{bar:24}| {n:.1f}/{total} [{elapsed}<{remaining}]"
             self._bars[stage] = tqdm(total=0, desc=stage, bar_format=layout, file=sys.stderr, position=len(self._bars))

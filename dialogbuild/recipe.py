@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,29 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for folder in reversed(_SHIPPED) for path in sorted(folder.glob("*.toml"))}
 
 
-def load_recipe(spec: str | Path, stages: tuple[str, ...] = ORDER) -> Recipe:
-    """Read a recipe by path or by the name of a shipped one.
+def override(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """``["segment.min_s=5"]`` as ``{"segment": {"min_s": 5}}``. A value is read as TOML, or else taken as text.
+
+    Raises:
+        ConfigError: not of that form.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        stage, dot, name = key.strip().replace("-", "_").partition(".")
+        if not (equals and dot and name):
+            raise ConfigError(f"--set takes STAGE.SETTING=VALUE, such as segment.min_s=5, not {text!r}")
+        try:
+            tables.setdefault(stage, {})[name] = tomllib.loads(f"x = {value}")["x"]
+        except tomllib.TOMLDecodeError:
+            tables.setdefault(stage, {})[name] = value
+    return tables
+
+
+def load_recipe(
+    spec: str | Path, stages: tuple[str, ...] = ORDER, changes: Mapping[str, Mapping[str, Any]] | None = None
+) -> Recipe:
+    """Read a recipe by path or by the name of a shipped one; ``changes`` replace single settings.
 
     Raises:
         ConfigError: no such recipe, no valid TOML, an unknown key or a value out of its range; the message
@@ -70,6 +91,8 @@ def load_recipe(spec: str | Path, stages: tuple[str, ...] = ORDER) -> Recipe:
         raise ConfigError(f"there is no recipe at {path}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from None
+    for stage, table in (changes or {}).items():
+        raw[stage] = {**raw.get(stage, {}), **table}
     return parse_recipe({"name": path.stem, **raw}, stages, str(path))
 
 

@@ -19,8 +19,6 @@ from dialogbuild.recipe import Recipe
 from dialogbuild.sources import Source
 from dialogbuild.tables import read_table
 
-Listener = Callable[[Event | "Planned"], None]
-
 
 @dataclass(frozen=True)
 class Planned:
@@ -29,6 +27,9 @@ class Planned:
     stage: str
     item: str
     cached: bool
+
+
+Listener = Callable[[Event | Planned], None]
 
 
 @dataclass
@@ -96,7 +97,8 @@ class Plan:
         }
         dirs = {name: outcome.path for name, outcome in inputs.items() if outcome.path is not None}
         values = config.model_dump(mode="json")
-        return Job(stage.name, item, state.source.video_id, state.source.path, dirs, values, self.work, key, record)
+        source, module = state.source, stage.run.__module__
+        return Job(stage.name, module, item, source.video_id, source.path, dirs, values, self.work, key, record)
 
     def advance(self, state: VideoState) -> Iterator[Job]:
         """Record what is already on disk and yield what can run now."""
@@ -158,7 +160,7 @@ def run_items(plan: Plan, sources: Sequence[Source], pool: LocalPool, listen: Li
     by_video = {state.source.video_id: state for state in states}
     for state in states:
         if state.source.duplicate_of is not None:
-            key = ("ingest", state.source.video_id)
+            key = (plan.recipe.stages[0].name, state.source.video_id)
             values = {"of": state.source.duplicate_of}
             state.outcomes[key] = Outcome(*key, "", "rejected", None, "duplicate", values)
     waiting = [state for state in states if state.source.duplicate_of is None]

@@ -1,0 +1,54 @@
+# Every target creates the environment when it is missing. `make demo` and `make test` are all that a newcomer needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+OUT    ?= out/shard
+SRC    ?= videos
+RECIPE ?= demo
+# One thread per process: processes are what this project scales with, and nested pools make them slower.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export NUMBA_NUM_THREADS := 1
+
+.PHONY: demo test test-slow shard check format report bench-accuracy docs clean
+
+demo: $(VENV)/ready
+	$(BIN)/dialogbuild demo --out out/demo
+	$(BIN)/dialogbuild validate out/demo/dataset
+
+shard: $(VENV)/ready
+	$(BIN)/dialogbuild run $(RECIPE) $(SRC) --out $(OUT)
+
+report: $(VENV)/ready
+	$(BIN)/dialogbuild report --out $(OUT)
+
+test: $(VENV)/ready check
+	$(BIN)/pytest
+
+test-slow: $(VENV)/ready
+	$(BIN)/pytest -m "slow or not slow"
+
+check: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench-accuracy: $(VENV)/ready
+	$(BIN)/python benchmarks/accuracy.py
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# resemblyzer is taken for its weights file alone: its own dependency webrtcvad no longer installs (it needs pkg_resources).
+$(VENV)/ready: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 13) else "dialogbuild needs Python 3.10-3.12 (mediapipe has no later wheel); make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps resemblyzer==0.1.4
+	touch $@
+
+clean:
+	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
