@@ -1,0 +1,61 @@
+"""Lip motion of a face: how much the inner lips open and close, whatever the face's size on screen."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.signal import butter, sosfiltfilt
+
+from dialogbuild.dialogue.pcm import Array
+from dialogbuild.dialogue.turns import drop_short, intervals, merge_close
+
+_UPPER, _LOWER = (82, 13, 312), (87, 14, 317)  # inner lips of MediaPipe's mesh, middle third
+_FOREHEAD, _CHIN = 10, 152
+_BAND_HZ = (0.6, 10.0)  # syllables are 3-8 Hz; slower is posture
+_WINDOW_S = 0.8
+_BRIDGE_S = 0.16  # a face lost for less is interpolated
+_MIN_RUN_S = 0.48  # a shorter appearance says nothing about motion
+_FLOOR = 1e-4  # of the face's height: below what landmarks resolve
+
+
+def lip_aperture(lmk_px: Array) -> Array:
+    """Inner-lip gap over face height. (N, 478, 2) px -> (N,) float64, unitless."""
+    points = np.asarray(lmk_px, dtype=np.float64)
+    gap = np.linalg.norm(points[:, _UPPER] - points[:, _LOWER], axis=2).mean(axis=1)
+    height = np.linalg.norm(points[:, _FOREHEAD] - points[:, _CHIN], axis=1)
+    ratio: Array = gap / np.maximum(height, 1e-6)
+    return ratio
+
+
+def lip_motion(aperture: Array, fps: float) -> Array:
+    """Log deviation of the band-passed aperture over 0.8 s.
+
+    Args:
+        aperture: (T,) face heights; NaN where the face is not seen.
+
+    Returns:
+        (T,) float64, NaN where the face is not seen or not seen for long enough.
+    """
+    out = np.full(len(aperture), np.nan)
+    seen = np.isfinite(aperture)
+    high = min(_BAND_HZ[1], 0.45 * fps)
+    sos = butter(2, (_BAND_HZ[0], high), "bandpass", fs=fps, output="sos")
+    runs = drop_short(merge_close(intervals(seen), _BRIDGE_S * fps + 1e-9), _MIN_RUN_S * fps)
+    for start, end in runs:
+        here = np.arange(start, end)
+        known = here[seen[start:end]]
+        curve = np.interp(here, known, aperture[known])
+        swing = sosfiltfilt(sos, curve, padlen=min(len(curve) - 1, int(fps)))
+        power = _local_mean(swing**2, max(3, round(_WINDOW_S * fps)))
+        out[start:end] = np.log(np.sqrt(power) + _FLOOR)
+    out[~seen] = np.nan
+    return out
+
+
+def _local_mean(values: Array, window: int) -> Array:
+    """Centred moving mean; at the ends over what is there."""
+    half = window // 2
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    mean: Array = (total[high] - total[low]) / (high - low)
+    return mean
