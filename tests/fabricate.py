@@ -247,7 +247,9 @@ def _fit(dirs: dict[str, Path], clip_id: str, start: int, stop: int, rng: np.ran
         "visible": seen,
     }
     write_table(out / "quality.parquet", quality)
-    write_json(out / "quality.json", {"reproj_px_median": 1.2, "coverage": float(seen.mean())})
+    numbers = {"coverage": float(seen.mean()), "reproj_pct_median": 1.2, "face_size_px_p5": 31.0, "speech_s": 2.0}
+    about = {"persons": {"0": numbers, "1": {**numbers, "speech_s": 1.4}}, "n_ticks": n, "overlap_s": 0.4}
+    write_json(out / "quality.json", {**about, "model_id": "procedural-v1"})
 
 
 def shard_parts(made: Fabricated, work: Path, **config: object) -> list[Path]:

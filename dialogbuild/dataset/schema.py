@@ -256,8 +256,15 @@ QUALITY = Table(
         Column("yaw_deg", "float32", "head rotation about the vertical axis, relative to the camera", "degree"),
         Column("pitch_deg", "float32", "head rotation, nodding", "degree"),
         Column("roll_deg", "float32", "head rotation in the picture plane", "degree"),
-        Column("blur", "float32", "sharpness measure of the face patch (see stage quality)", "", 0, 0),
-        Column("jitter_mm", "float32", "second difference of the fitted surface", "mm", 0, 0),
+        Column(
+            "blur", "float32", "sharpness of the face: Laplacian variance over variance (see stage quality)", "", 0, 0
+        ),
+        Column("brightness", "float32", "mean luma of the face", "", 0, 0, 255),
+        Column(
+            "jitter_mm", "float32", "acceleration of the fitted face with the head held still, per tick^2", "mm", 0, 0
+        ),
+        Column("lip_gap_px", "float32", "fitted minus detected opening of the lips", "px"),
+        Column("lid_gap_px", "float32", "fitted minus detected opening of the lids", "px"),
         Column("visible", "bool", "the face is in the picture and not hidden"),
         _sigma("sigma_root_rad", "root_rad", "rad"),
         _sigma("sigma_transl_m", "transl_m", "m"),

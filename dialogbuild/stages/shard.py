@@ -31,7 +31,7 @@ from dialogbuild.artifact import Inputs, Stage
 from dialogbuild.config import StageConfig
 from dialogbuild.dataset import audio, crop, rows, stats
 from dialogbuild.dataset.arrow import to_arrow, write_parquet
-from dialogbuild.dataset.conventions import conventions
+from dialogbuild.dataset.conventions import conventions, is_procedural
 from dialogbuild.dataset.part import write_part
 from dialogbuild.dataset.schema import CROP_PX, LANDMARKS, MOTION, QUALITY, SAMPLES_PER_TICK, TICK_HZ
 from dialogbuild.errors import DatasetError
@@ -129,6 +129,17 @@ def _person_columns(inputs: Inputs, span: tuple[int, int], states: Columns, conf
     return out
 
 
+def _expr_names(camera: dict[str, Any], n_expr: int) -> list[str]:
+    """What each expression coefficient is called; statistical models only number theirs."""
+    from dialogbuild.head import load_head
+
+    if "expr_names" in camera:
+        return list(camera["expr_names"])
+    if is_procedural(camera["model_id"]):
+        return list(load_head(camera["model_id"]).expr_names)
+    return [f"expr_{i:03d}" for i in range(n_expr)]
+
+
 def _record(
     inputs: Inputs, span: tuple[int, int], n_shots: int, states: Columns, persons: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -144,7 +155,7 @@ def _record(
         "sha256": camera["head_sha256"],
         "n_shape": int(identity["shape"].shape[1]),
         "n_expr": int(n_expr),
-        "expr_names": camera.get("expr_names", []),
+        "expr_names": _expr_names(camera, n_expr),
     }
     fitted = [rows.bit(p["motion"]["valid"], "fit_ok") for p in persons]
     return {

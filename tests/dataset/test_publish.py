@@ -53,10 +53,10 @@ def test_a_new_clip_is_a_new_commit_with_its_parent_and_the_old_media_stay(parts
 def test_frame_files_whose_clips_did_not_change_are_not_written_again(parts, tmp_path, monkeypatch):
     root = tmp_path / "d"
     publish(parts, root)
-    before = {p for p in (root / "frames").rglob("*.parquet")}
+    before = set((root / "frames").rglob("*.parquet"))
     monkeypatch.setattr("dialogbuild.dataset.writer.write_parquet", _refuse_frames)
     publish(parts, root, rights={"talk-aaaa": Rights("CC0-1.0", "form-17")})
-    assert {p for p in (root / "frames").rglob("*.parquet")} == before
+    assert set((root / "frames").rglob("*.parquet")) == before
     licences = dict(zip(*(open_dataset(root).table("videos")[k] for k in ("video_id", "licence")), strict=True))
     assert licences == {"talk-aaaa": "CC0-1.0", "talk-bbbb": "unknown"}
 

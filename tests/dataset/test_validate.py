@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 import struct
@@ -161,5 +162,5 @@ def test_the_index_gives_the_start_of_every_line(published):
     raw = stored(published, "manifests/train.jsonl.idx").read_bytes()
     offsets = struct.unpack(f"<{len(raw) // 8}Q", raw)
     assert offsets[-1] == len(data)
-    for a, b in zip(offsets, offsets[1:], strict=False):
+    for a, b in itertools.pairwise(offsets):
         assert json.loads(data[a:b])["split"] == "train"
