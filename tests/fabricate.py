@@ -236,7 +236,10 @@ def _fit(dirs: dict[str, Path], clip_id: str, start: int, stop: int, rng: np.ran
         "reproj_pct_iod",
         "face_size_px",
         "blur",
+        "brightness",
         "jitter_mm",
+        "lip_gap_px",
+        "lid_gap_px",
     )
     angles = {f"{a}_deg": wave(1, 12)[:, 0] for a in ("yaw", "pitch", "roll")}
     quality = {
