@@ -1,0 +1,353 @@
+"""How the procedural head looks: one texture per person, painted by code from a seed.
+
+Colours are given as they look on a screen and stored linear. What is painted follows the template's landmarks, so it
+stays on lips, lids and brows whatever the pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dialogbuild.errors import ConfigError
+from dialogbuild.head.model import HeadModel
+from dialogbuild.head.procedural import landmarks as L
+from dialogbuild.head.procedural.parts import EYE_COLUMNS, IRIS_RADIUS, PUPIL_RADIUS
+from dialogbuild.render.paint import blend, fill_polygon, noise, smooth_curve, splat, stroke
+from dialogbuild.render.raster_numba import NumbaRasterizer
+from dialogbuild.render.shading import GAMMA, Float32
+
+SIZE_PX = 1024
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Screen colours (0..1 sRGB) and amounts of one person's look."""
+
+    skin: Colour = (0.84, 0.66, 0.56)
+    lips: Colour = (0.72, 0.42, 0.40)
+    hair: Colour = (0.23, 0.17, 0.13)
+    iris: Colour = (0.38, 0.46, 0.42)
+    shirt: Colour = (0.25, 0.32, 0.48)
+    freckles: float = 0.5
+    stubble: float = 0.0
+    hair_volume_m: float = 0.007
+
+
+_SKINS = ((0.91, 0.75, 0.67), (0.86, 0.68, 0.57), (0.78, 0.58, 0.46), (0.66, 0.47, 0.36), (0.50, 0.35, 0.27))
+_HAIRS = ((0.12, 0.09, 0.08), (0.25, 0.17, 0.12), (0.42, 0.29, 0.18), (0.62, 0.50, 0.34), (0.55, 0.53, 0.51))
+_IRISES = ((0.35, 0.24, 0.15), (0.42, 0.48, 0.40), (0.40, 0.52, 0.62), (0.24, 0.16, 0.11))
+_SHIRTS = ((0.22, 0.30, 0.46), (0.50, 0.20, 0.20), (0.24, 0.40, 0.31), (0.62, 0.60, 0.56), (0.18, 0.18, 0.21))
+
+
+def random_palette(seed: int) -> Palette:
+    """A plausible look per seed; dark skin comes with dark hair and eyes."""
+    rng = np.random.default_rng([seed, 71])
+    tone = int(rng.integers(len(_SKINS)))
+    skin = np.array(_SKINS[tone]) * rng.normal(1, 0.02, 3)
+    hair = _HAIRS[int(rng.integers(2 if tone >= 3 else len(_HAIRS)))]
+    iris = _IRISES[3 if tone >= 3 else int(rng.integers(len(_IRISES)))]
+    lips = skin * [0.88, 0.66, 0.70] * rng.normal(1, 0.02, 3)
+    return Palette(
+        skin=_colour(skin),
+        lips=_colour(lips),
+        hair=hair,
+        iris=iris,
+        shirt=_SHIRTS[int(rng.integers(len(_SHIRTS)))],
+        freckles=float(rng.uniform(0.2, 1.0)),
+        stubble=float(rng.choice([0.0, 0.0, 0.5, 1.0])),
+        hair_volume_m=float(rng.uniform(0.004, 0.010)),
+    )
+
+
+def _colour(values: NDArray[Any]) -> Colour:
+    r, g, b = np.clip(values, 0, 1)
+    return float(r), float(g), float(b)
+
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """A painted head.
+
+    Args:
+        textures: levels (T, T, 4) float32, halved each time: linear albedo and gloss. Row 0 is v = 1.
+        hair_offset_m: (V,) float32, how far hair stands off the skin along the normal.
+    """
+
+    textures: tuple[Float32, ...]
+    hair_offset_m: Float32
+
+
+def make_appearance(model: HeadModel, seed: int = 0, palette: Palette | None = None) -> Appearance:
+    """Paint a person.
+
+    Args:
+        model: ``procedural-v1``; the painter needs its texture layout.
+        seed: noise, brow hairs, freckles, and the palette if none is given.
+        palette: colours, or None to draw them from the seed.
+
+    Raises:
+        ConfigError: the model is not the procedural head.
+    """
+    if not model.model_id.startswith("procedural"):
+        raise ConfigError(f"appearance is painted for the procedural head only, not for {model.model_id}")
+    look = random_palette(seed) if palette is None else palette
+    rng = np.random.default_rng([seed, 72])
+    canvas = _Canvas(model)
+    gloss = np.full((SIZE_PX, SIZE_PX), 0.10, np.float32)
+    image = _skin(canvas, look, rng)
+    image = _features(canvas, image, look, rng)
+    hair = canvas.hair_alpha()
+    image = _hair(canvas, image, hair, look, rng)
+    gloss = gloss * (1 - 0.5 * hair)
+    image, gloss = _clothes(canvas, image, gloss, look, rng)
+    image, gloss = _inner_parts(canvas, image, gloss, look, rng)
+    linear = np.clip(image, 0, 1) ** GAMMA
+    base = np.concatenate([linear, gloss[..., None]], -1).astype(np.float32)
+    offset = hair_cover(model) * look.hair_volume_m
+    return Appearance(_mip_levels(base), offset.astype(np.float32))
+
+
+def _mip_levels(base: Float32, levels: int = 4) -> tuple[Float32, ...]:
+    out = [np.ascontiguousarray(base)]
+    for _ in range(levels - 1):
+        last = out[-1]
+        half = last.reshape(last.shape[0] // 2, 2, last.shape[1] // 2, 2, 4).mean((1, 3), dtype=np.float32)
+        out.append(np.ascontiguousarray(half))
+    return tuple(out)
+
+
+def hair_cover(model: HeadModel) -> NDArray[np.float64]:
+    """How thick hair grows per vertex, 0..1; none on ears, face, neck and parts."""
+    p = model.v_template.astype(np.float64) * 100
+    cover = _hairline(p)
+    ears = p[model.masks["ears"]]
+    for side in (1, -1):
+        centre = ears[ears[:, 0] * side > 0].mean(0)
+        cover *= np.clip((np.linalg.norm((p - centre) * [0.5, 0.8, 1.0], axis=1) - 2.0) / 2.0, 0, 1)
+    skin = np.zeros(len(p))
+    skin[np.concatenate([model.masks["scalp"], model.masks["neck"], model.masks["face"]])] = 1
+    return cover * skin
+
+
+def _hairline(p: NDArray[Any]) -> NDArray[np.float64]:
+    """0 below the hairline, 1 above it, from template positions (..., 3) in centimetres."""
+    x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
+    # forehead, then down past the temples in front of the ear, over the ear, and to the nape
+    depth = np.array([-18.0, -14.0, -10.5, -9.6, -8.4, -7.2, -6.2, -5.0, -3.5, -2.0, 0.0])
+    height = np.array([-8.2, -7.6, -5.5, -1.5, -2.0, -2.2, -0.2, 2.4, 4.4, 5.3, 5.6])
+    line = np.interp(z, depth, height) - 0.25 * np.cos(x * 0.9) * (z > -5)
+    return np.asarray(np.clip((y - line) / 0.9, 0, 1))
+
+
+class _Canvas:
+    """The texture's geometry: template position and region of every texel."""
+
+    def __init__(self, model: HeadModel) -> None:
+        self.model = model
+        self.position, self.region = _texel_geometry(model)
+        self.uv_px = np.stack([model.uv[:, 0], 1 - model.uv[:, 1]], 1).astype(np.float64) * SIZE_PX
+
+    def points(self, ids: Sequence[int]) -> NDArray[np.float64]:
+        """Texture pixels (n, 2) of vertices."""
+        return np.asarray(self.uv_px[list(ids)])
+
+    def is_region(self, *names: str) -> NDArray[np.bool_]:
+        """(T, T) texels of some regions."""
+        return np.isin(self.region, [_REGIONS.index(n) + 1 for n in names])
+
+    def hair_alpha(self) -> Float32:
+        """(T, T) hair coverage."""
+        alpha = _hairline(self.position) * self.is_region("scalp", "neck", "face")
+        return np.asarray(alpha, np.float32)
+
+
+_REGIONS = (
+    "face", "scalp", "neck", "torso", "left_eye", "right_eye", "left_rim", "right_rim", "teeth", "mouth", "ears",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def _texel_geometry(model: HeadModel) -> tuple[Float32, NDArray[np.int8]]:
+    """Template position (T, T, 3) in cm and region (T, T), 0 outside every triangle."""
+    flat = np.stack([model.uv[:, 0] * SIZE_PX, (1 - model.uv[:, 1]) * SIZE_PX, np.ones(len(model.uv))], 1)
+    engine = NumbaRasterizer()
+    fragments = engine.rasterize(flat, model.uv_faces, (SIZE_PX, SIZE_PX), cull="none")
+    position = engine.interpolate(model.v_template * 100, model.faces, fragments)
+    label = np.zeros(model.n_vertices, np.int8)
+    for k, name in enumerate(_REGIONS):
+        label[model.masks[name]] = k + 1
+    corner = label[model.faces[np.maximum(fragments.face_id, 0)]]
+    region = np.take_along_axis(corner, fragments.bary.argmax(-1)[..., None], -1)[..., 0]
+    return position, np.where(fragments.face_id >= 0, region, 0).astype(np.int8)
+
+
+def _skin(canvas: _Canvas, look: Palette, rng: np.random.Generator) -> Float32:
+    image = np.ones((SIZE_PX, SIZE_PX, 3), np.float32) * np.array(look.skin, np.float32)
+    tone = sum(a * noise(SIZE_PX, c, rng) for c, a in ((10, 0.018), (40, 0.016), (130, 0.014), (500, 0.022)))
+    image *= (1 + np.asarray(tone))[..., None]
+    p = canvas.position
+    for centre, width, amount in (
+        ((0, -3.6, 2.3), 1.0, 0.10), ((4.1, -3.2, -0.8), 1.6, 0.08), ((-4.1, -3.2, -0.8), 1.6, 0.08),
+        ((0, -10.4, -0.6), 1.5, 0.05),
+    ):  # fmt: skip
+        red = np.exp(-((p - np.array(centre)) ** 2).sum(-1) / (2 * width**2))
+        image *= 1 - amount * red[..., None] * np.array([0.1, 1.0, 0.8], np.float32)
+    ears = canvas.is_region("ears").astype(np.float32)
+    image *= 1 - 0.08 * ears[..., None] * np.array([0.2, 1.0, 0.9], np.float32)
+    face = np.argwhere(canvas.is_region("face"))
+    n = int(350 * look.freckles)
+    spots = face[rng.integers(len(face), size=n)][:, ::-1] + rng.uniform(0, 1, (n, 2))
+    image *= 1 - np.minimum(splat(SIZE_PX, spots, rng.uniform(0.5, 1.8, n), 1.3), 0.5)[..., None] * [0.5, 0.8, 0.9]
+    return np.asarray(image, np.float32)
+
+
+def _features(canvas: _Canvas, image: Float32, look: Palette, rng: np.random.Generator) -> Float32:
+    skin = np.array(look.skin)
+    p = canvas.position
+    for loop in (L.LEFT_EYE_LOOP, L.RIGHT_EYE_LOOP):
+        centre = canvas.points(loop).mean(0)
+        socket = splat(SIZE_PX, centre[None] + [[0, 6]], 1.0, 30)
+        image = blend(image, socket / socket.max(), skin * [0.82, 0.74, 0.74], 0.35)
+    if look.stubble:
+        beard = _beard(p) * (0.75 + 0.35 * noise(SIZE_PX, 480, rng))
+        image = blend(image, beard, np.array(look.hair) * 0.7 + skin * 0.3, 0.35 * look.stubble)
+    lips = fill_polygon(SIZE_PX, smooth_curve(canvas.points(L.OUTER_LIPS), 160, True), 2.0)
+    image = blend(image, lips, np.array(look.lips), 0.9)
+    wrinkles = (1 + 0.06 * noise(SIZE_PX, 300, rng))[..., None]
+    image = np.asarray(np.where(lips[..., None] > 0.3, image * wrinkles, image), np.float32)
+    image = blend(image, _nostrils(canvas), skin * 0.25, 0.85)
+    for loop in (L.LEFT_EYE_LOOP, L.RIGHT_EYE_LOOP):
+        curve = smooth_curve(canvas.points(loop), 160, True)
+        image = blend(image, stroke(SIZE_PX, curve[:80], 4.5, 1.0), np.array(look.hair) * 0.5, 0.85)
+        image = blend(image, stroke(SIZE_PX, curve[80:], 2.5, 0.9), skin * 0.45, 0.45)
+        image = blend(image, stroke(SIZE_PX, _crease(canvas, loop), 3.0, 1.2), skin * 0.55, 0.45)
+    for upper, lower, side in (
+        (L.LEFT_BROW_UPPER, L.LEFT_BROW_LOWER, 1), (L.RIGHT_BROW_UPPER, L.RIGHT_BROW_LOWER, -1),
+    ):  # fmt: skip
+        brow = _brow(canvas.points(upper), canvas.points(lower), side, rng)
+        image = blend(image, brow, np.array(look.hair) * 0.8, 0.92)
+    return image
+
+
+def _crease(canvas: _Canvas, loop: Sequence[int]) -> NDArray[np.float64]:
+    ring = L.LEFT_LID_CREASE if loop[0] == L.LEFT_EYE_LOOP[0] else L.RIGHT_LID_CREASE
+    return smooth_curve(canvas.points(ring), 60, False)
+
+
+def _beard(p: Float32) -> NDArray[np.float64]:
+    x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
+    jaw = np.clip((-6.2 - 0.35 * np.maximum(2.4 - x, 0) + 0.5 * np.maximum(x - 3, 0) - y) / 1.5, 0, 1)
+    moustache = np.exp(-(((y + 5.6) / 0.45) ** 2) - ((x / 2.2) ** 4))
+    below = np.clip((y + 14.0) / 1.5, 0, 1) * np.clip((z + 9.0) / 2.0, 0, 1)
+    return np.asarray(np.maximum(jaw, moustache) * below)
+
+
+def _nostrils(canvas: _Canvas) -> Float32:
+    """Two dark ovals under the tip of the nose."""
+    p = canvas.position
+    base = canvas.model.v_template[L.NOSE_BASE] * 100
+    out = np.zeros(p.shape[:2])
+    for side in (1, -1):
+        d = (p - (base + [side * 0.72, 0.12, 0.25])) / [0.38, 0.26, 0.6]
+        out = np.maximum(out, np.exp(-((d**2).sum(-1) ** 1.5)))
+    return np.asarray(out * canvas.is_region("face"), np.float32)
+
+
+def _brow(upper: NDArray[Any], lower: NDArray[Any], side: int, rng: np.random.Generator, n: int = 420) -> Float32:
+    """Hairs between a brow's upper and lower edge, combed outwards; the edges run outer to inner."""
+    top, bottom = smooth_curve(upper, 200, False), smooth_curve(lower, 200, False)
+    at = rng.integers(0, 200, n)
+    height = rng.uniform(0.1, 0.9, n)[:, None]
+    root = top[at] * (1 - height) + bottom[at] * height
+    outward = np.stack([side * rng.uniform(6, 12, n), rng.uniform(-6, 3, n)], 1)
+    along = np.linspace(0, 1, 14)[None, :, None]
+    points = (root[:, None] + along * outward[:, None]).reshape(-1, 2)
+    return np.clip(splat(SIZE_PX, points, 0.55, 1.0) * 1.25, 0, 1)
+
+
+def _hair(canvas: _Canvas, image: Float32, alpha: Float32, look: Palette, rng: np.random.Generator) -> Float32:
+    p = canvas.position
+    azimuth = np.arctan2(p[..., 0], p[..., 2] + 9.0)
+    strands = np.sin(azimuth * 90 + 3 * noise(SIZE_PX, 60, rng)) * 0.10 + np.sin(azimuth * 31 + p[..., 1]) * 0.10
+    shade = 1 + strands + 0.10 * noise(SIZE_PX, 24, rng) + 0.08 * noise(SIZE_PX, 400, rng)
+    colour = np.array(look.hair, np.float32) * shade[..., None]
+    ragged = np.clip(alpha * (1 + 0.3 * noise(SIZE_PX, 200, rng)), 0, 1)[..., None]
+    return np.asarray(image * (1 - ragged) + ragged * colour, np.float32)
+
+
+def _clothes(
+    canvas: _Canvas, image: Float32, gloss: Float32, look: Palette, rng: np.random.Generator
+) -> tuple[Float32, Float32]:
+    p = canvas.position
+    collar = -16.9 - 0.05 * p[..., 0] ** 2 * (p[..., 2] > -10) - 0.8 * np.clip((p[..., 2] + 10) / 4, 0, 1)
+    cloth = np.clip((collar - p[..., 1]) / 0.25, 0, 1) * canvas.is_region("neck", "torso")
+    weave = 1 + 0.10 * noise(SIZE_PX, 30, rng) + 0.05 * noise(SIZE_PX, 350, rng)
+    seam = np.exp(-(((collar - 0.55 - p[..., 1]) / 0.12) ** 2))
+    colour = np.array(look.shirt, np.float32) * (weave * (1 - 0.35 * seam))[..., None]
+    image = image * (1 - cloth[..., None]) + cloth[..., None] * colour
+    return np.asarray(image, np.float32), np.asarray(gloss * (1 - 0.9 * cloth), np.float32)
+
+
+def _inner_parts(
+    canvas: _Canvas, image: Float32, gloss: Float32, look: Palette, rng: np.random.Generator
+) -> tuple[Float32, Float32]:
+    model, p = canvas.model, canvas.position
+    image, gloss = image.copy(), gloss.copy()
+    for name in ("left_eye", "right_eye"):
+        texels = canvas.is_region(name)
+        ids = model.masks[name]
+        centre = (model.j_regressor[3 if name == "left_eye" else 4] @ model.v_template) * 100
+        front = model.v_template[ids[:EYE_COLUMNS]].mean(0) * 100
+        image[texels] = _eye_colour(p[texels] - centre, float(np.linalg.norm(front - centre)), look, rng)
+        gloss[texels] = 0.9
+    rims = canvas.is_region("left_rim", "right_rim")
+    image[rims] = np.array(look.skin) * [0.80, 0.58, 0.56]
+    gloss[rims] = 0.3
+    mouth = canvas.is_region("mouth")
+    depth = np.clip((p[..., 2] + 5.5) / 5.5, 0.08, 1)[..., None]
+    image[mouth] = (np.array([0.55, 0.24, 0.24]) * depth)[mouth]
+    gloss[mouth] = 0.15
+    teeth = canvas.is_region("teeth")
+    image[teeth] = _teeth_colour(model, p)[teeth]
+    gloss[teeth] = 0.35
+    return image, gloss
+
+
+def _eye_colour(ray: NDArray[Any], radius: float, look: Palette, rng: np.random.Generator) -> NDArray[Any]:
+    """Screen colours (n, 3) of points on an eyeball, from their rays (n, 3) off its centre."""
+    lateral = np.hypot(ray[:, 0], ray[:, 1]) * np.where(ray[:, 2] > 0, 1, 10) * (1.2 / radius)
+    around = np.arctan2(ray[:, 1], ray[:, 0])
+    t = np.clip((lateral - PUPIL_RADIUS) / (IRIS_RADIUS - PUPIL_RADIUS), 0, 1)
+    phase = rng.uniform(0, 2 * np.pi, 3)
+    fibres = 1 + 0.16 * np.sin(23 * around + phase[0]) + 0.10 * np.sin(41 * around + phase[1] + 3 * t)
+    iris = np.array(look.iris) * (fibres * (1.15 - 0.35 * t))[:, None]
+    limbus = np.exp(-(((lateral - IRIS_RADIUS) / 0.06) ** 2))[:, None]
+    white = np.array([0.90, 0.87, 0.85]) - np.clip((lateral - 0.8) / 0.4, 0, 1)[:, None] * [0.06, 0.16, 0.16]
+    edge = np.clip((lateral - IRIS_RADIUS) / 0.03 + 0.5, 0, 1)[:, None]
+    pupil = np.clip((PUPIL_RADIUS - lateral) / 0.02 + 0.5, 0, 1)[:, None]
+    colour = iris * (1 - edge) + white * edge
+    colour = colour * (1 - 0.6 * limbus)
+    return np.asarray(colour * (1 - pupil) + pupil * 0.03)
+
+
+def _teeth_colour(model: HeadModel, p: Float32) -> NDArray[Any]:
+    ids = model.masks["teeth"]
+    points = model.v_template[ids] * 100
+    seam = model.v_template[[13, 14], 1].mean() * 100
+    arc = np.arcsin(np.clip(p[..., 0] / np.abs(points[:, 0]).max(), -1, 1)) / np.arcsin(0.95)
+    gaps = np.exp(-((np.abs(np.sin(arc * 1.25 * 9.5)) / 0.10) ** 2))
+    height = np.abs(p[..., 1] - seam)
+    gum = np.clip((height - 0.85) / 0.12, 0, 1)[..., None]
+    depth = np.clip(1 + 0.22 * (p[..., 2] - points[:, 2].max()), 0.15, 1)
+    enamel = np.array([0.90, 0.87, 0.79]) * (1 - 0.45 * gaps)[..., None]
+    return np.asarray((enamel * (1 - gum) + gum * np.array([0.70, 0.38, 0.38])) * depth[..., None])
+
+
