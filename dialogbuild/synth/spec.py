@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dialogbuild.errors import ConfigError
+from dialogbuild.media.clock import count_ticks, frame_table, tick_table
 
 TICK_FPS = 25
 SAMPLES_PER_TICK = 640
@@ -109,14 +109,12 @@ class DialogueSpec:
 
     @property
     def n_ticks(self) -> int:
-        """Ticks of 1/25 s that cover the video."""
+        """Ticks of the clip timeline that the video covers."""
         pts, time_base = self.frame_pts()
-        return math.ceil(int(pts[-1]) * time_base * TICK_FPS)
+        return count_ticks(int(pts[-1]), time_base)
 
     def tick_frames(self) -> npt.NDArray[np.int32]:
         """Frame shown at the centre of each tick: (n_ticks,) int32."""
         pts, time_base = self.frame_pts()
-        centres = [Fraction(2 * tick + 1, 2 * TICK_FPS) / time_base for tick in range(self.n_ticks)]
-        floors = np.array([math.floor(centre) for centre in centres])
-        frames = np.searchsorted(pts[:-1], floors, side="right") - 1
-        return frames.astype(np.int32)
+        last = int(pts[-1] - pts[-2])
+        return tick_table(frame_table(pts[:-1], last, np.zeros(len(pts) - 1, bool), time_base)).frame
