@@ -18,7 +18,7 @@ from dialogbuild.errors import ConfigError
 from dialogbuild.head.model import HeadModel
 from dialogbuild.head.procedural import landmarks as L
 from dialogbuild.head.procedural.parts import EYE_COLUMNS, IRIS_RADIUS, PUPIL_RADIUS
-from dialogbuild.render.paint import blend, fill_polygon, noise, smooth_curve, splat, stroke
+from dialogbuild.render.paint import Patch, fill_polygon, lay, noise, smooth_curve, splat, stroke
 from dialogbuild.render.raster_numba import NumbaRasterizer
 from dialogbuild.render.shading import GAMMA, Float32
 
@@ -103,7 +103,7 @@ def make_appearance(model: HeadModel, seed: int = 0, palette: Palette | None = N
     canvas = _Canvas(model)
     gloss = np.full((SIZE_PX, SIZE_PX), 0.10, np.float32)
     image = _skin(canvas, look, rng)
-    image = _features(canvas, image, look, rng)
+    _features(canvas, image, look, rng)
     hair = canvas.hair_alpha()
     image = _hair(canvas, image, hair, look, rng)
     gloss = gloss * (1 - 0.5 * hair)
@@ -170,7 +170,7 @@ class _Canvas:
 
 
 _REGIONS = (
-    "face", "scalp", "neck", "torso", "left_eye", "right_eye", "left_rim", "right_rim", "teeth", "mouth", "ears",
+    "face", "scalp", "neck", "torso", "left_eye", "right_eye", "left_rim", "right_rim", "teeth", "mouth", "tongue", "ears",
 )  # fmt: skip
 
 
@@ -205,36 +205,35 @@ def _skin(canvas: _Canvas, look: Palette, rng: np.random.Generator) -> Float32:
     face = np.argwhere(canvas.is_region("face"))
     n = int(350 * look.freckles)
     spots = face[rng.integers(len(face), size=n)][:, ::-1] + rng.uniform(0, 1, (n, 2))
-    image *= 1 - np.minimum(splat(SIZE_PX, spots, rng.uniform(0.5, 1.8, n), 1.3), 0.5)[..., None] * [0.5, 0.8, 0.9]
+    marks = splat(SIZE_PX, spots, rng.uniform(0.5, 1.8, n), 1.3)
+    image[marks.rows, marks.columns] *= 1 - np.minimum(marks.mask, 0.5)[..., None] * [0.5, 0.8, 0.9]
     return np.asarray(image, np.float32)
 
 
-def _features(canvas: _Canvas, image: Float32, look: Palette, rng: np.random.Generator) -> Float32:
-    skin = np.array(look.skin)
-    p = canvas.position
+def _features(canvas: _Canvas, image: Float32, look: Palette, rng: np.random.Generator) -> None:
+    """Eye sockets, beard, lips, nostrils, lash lines and brows, in place."""
+    skin, hair = np.array(look.skin), np.array(look.hair)
+    whole = slice(0, SIZE_PX)
     for loop in (L.LEFT_EYE_LOOP, L.RIGHT_EYE_LOOP):
-        centre = canvas.points(loop).mean(0)
-        socket = splat(SIZE_PX, centre[None] + [[0, 6]], 1.0, 30)
-        image = blend(image, socket / socket.max(), skin * [0.82, 0.74, 0.74], 0.35)
+        socket = splat(SIZE_PX, canvas.points(loop).mean(0)[None] + [[0, 6]], 1.0, 28)
+        lay(image, Patch(socket.rows, socket.columns, socket.mask / socket.mask.max()), skin * [0.82, 0.74, 0.74], 0.35)
     if look.stubble:
-        beard = _beard(p) * (0.75 + 0.35 * noise(SIZE_PX, 480, rng))
-        image = blend(image, beard, np.array(look.hair) * 0.7 + skin * 0.3, 0.35 * look.stubble)
+        beard = _beard(canvas.position) * (0.75 + 0.35 * noise(SIZE_PX, 480, rng))
+        lay(image, Patch(whole, whole, beard.astype(np.float32)), hair * 0.7 + skin * 0.3, 0.35 * look.stubble)
     lips = fill_polygon(SIZE_PX, smooth_curve(canvas.points(L.OUTER_LIPS), 160, True), 2.0)
-    image = blend(image, lips, np.array(look.lips), 0.9)
-    wrinkles = (1 + 0.06 * noise(SIZE_PX, 300, rng))[..., None]
-    image = np.asarray(np.where(lips[..., None] > 0.3, image * wrinkles, image), np.float32)
-    image = blend(image, _nostrils(canvas), skin * 0.25, 0.85)
+    lay(image, lips, np.array(look.lips), 0.9)
+    wrinkles = 0.06 * noise(SIZE_PX, 300, rng)[lips.rows, lips.columns]
+    image[lips.rows, lips.columns] *= (1 + wrinkles * (lips.mask > 0.3))[..., None]
+    lay(image, Patch(whole, whole, _nostrils(canvas)), skin * 0.25, 0.85)
     for loop in (L.LEFT_EYE_LOOP, L.RIGHT_EYE_LOOP):
         curve = smooth_curve(canvas.points(loop), 160, True)
-        image = blend(image, stroke(SIZE_PX, curve[:80], 4.5, 1.0), np.array(look.hair) * 0.5, 0.85)
-        image = blend(image, stroke(SIZE_PX, curve[80:], 2.5, 0.9), skin * 0.45, 0.45)
-        image = blend(image, stroke(SIZE_PX, _crease(canvas, loop), 3.0, 1.2), skin * 0.55, 0.45)
+        lay(image, stroke(SIZE_PX, curve[:80], 4.5), hair * 0.5, 0.85)
+        lay(image, stroke(SIZE_PX, curve[80:], 2.5), skin * 0.45, 0.45)
+        lay(image, stroke(SIZE_PX, _crease(canvas, loop), 3.0), skin * 0.55, 0.45)
     for upper, lower, side in (
         (L.LEFT_BROW_UPPER, L.LEFT_BROW_LOWER, 1), (L.RIGHT_BROW_UPPER, L.RIGHT_BROW_LOWER, -1),
     ):  # fmt: skip
-        brow = _brow(canvas.points(upper), canvas.points(lower), side, rng)
-        image = blend(image, brow, np.array(look.hair) * 0.8, 0.92)
-    return image
+        lay(image, _brow(canvas.points(upper), canvas.points(lower), side, rng), hair * 0.8, 0.92)
 
 
 def _crease(canvas: _Canvas, loop: Sequence[int]) -> NDArray[np.float64]:
@@ -261,8 +260,9 @@ def _nostrils(canvas: _Canvas) -> Float32:
     return np.asarray(out * canvas.is_region("face"), np.float32)
 
 
-def _brow(upper: NDArray[Any], lower: NDArray[Any], side: int, rng: np.random.Generator, n: int = 420) -> Float32:
+def _brow(upper: NDArray[Any], lower: NDArray[Any], side: int, rng: np.random.Generator) -> Patch:
     """Hairs between a brow's upper and lower edge, combed outwards; the edges run outer to inner."""
+    n = 420
     top, bottom = smooth_curve(upper, 200, False), smooth_curve(lower, 200, False)
     at = rng.integers(0, 200, n)
     height = rng.uniform(0.1, 0.9, n)[:, None]
@@ -270,7 +270,8 @@ def _brow(upper: NDArray[Any], lower: NDArray[Any], side: int, rng: np.random.Ge
     outward = np.stack([side * rng.uniform(6, 12, n), rng.uniform(-6, 3, n)], 1)
     along = np.linspace(0, 1, 14)[None, :, None]
     points = (root[:, None] + along * outward[:, None]).reshape(-1, 2)
-    return np.clip(splat(SIZE_PX, points, 0.55, 1.0) * 1.25, 0, 1)
+    drawn = splat(SIZE_PX, points, 0.68, 1.0)
+    return Patch(drawn.rows, drawn.columns, np.minimum(drawn.mask, 1))
 
 
 def _hair(canvas: _Canvas, image: Float32, alpha: Float32, look: Palette, rng: np.random.Generator) -> Float32:
@@ -279,7 +280,8 @@ def _hair(canvas: _Canvas, image: Float32, alpha: Float32, look: Palette, rng: n
     strands = np.sin(azimuth * 90 + 3 * noise(SIZE_PX, 60, rng)) * 0.10 + np.sin(azimuth * 31 + p[..., 1]) * 0.10
     shade = 1 + strands + 0.10 * noise(SIZE_PX, 24, rng) + 0.08 * noise(SIZE_PX, 400, rng)
     colour = np.array(look.hair, np.float32) * shade[..., None]
-    ragged = np.clip(alpha * (1 + 0.3 * noise(SIZE_PX, 200, rng)), 0, 1)[..., None]
+    # strands of different length at the hairline, none missing inside
+    ragged = np.clip(2.2 * alpha - 0.6 + 0.35 * noise(SIZE_PX, 260, rng) * ((alpha > 0) & (alpha < 0.9)), 0, 1)[..., None]
     return np.asarray(image * (1 - ragged) + ragged * colour, np.float32)
 
 
@@ -287,10 +289,11 @@ def _clothes(
     canvas: _Canvas, image: Float32, gloss: Float32, look: Palette, rng: np.random.Generator
 ) -> tuple[Float32, Float32]:
     p = canvas.position
-    collar = -16.9 - 0.05 * p[..., 0] ** 2 * (p[..., 2] > -10) - 0.8 * np.clip((p[..., 2] + 10) / 4, 0, 1)
-    cloth = np.clip((collar - p[..., 1]) / 0.25, 0, 1) * canvas.is_region("neck", "torso")
+    front = np.clip((p[..., 2] + 10.6) / 4, 0, 1)
+    beyond = np.hypot(p[..., 0], p[..., 2] + 10.6) - 6.7 - 1.3 * front  # cm outside the collar's seam
+    cloth = np.clip(beyond / 0.2, 0, 1) * (p[..., 1] < -15.5) * canvas.is_region("neck", "torso")
     weave = 1 + 0.10 * noise(SIZE_PX, 30, rng) + 0.05 * noise(SIZE_PX, 350, rng)
-    seam = np.exp(-(((collar - 0.55 - p[..., 1]) / 0.12) ** 2))
+    seam = np.exp(-(((beyond - 0.6) / 0.12) ** 2))
     colour = np.array(look.shirt, np.float32) * (weave * (1 - 0.35 * seam))[..., None]
     image = image * (1 - cloth[..., None]) + cloth[..., None] * colour
     return np.asarray(image, np.float32), np.asarray(gloss * (1 - 0.9 * cloth), np.float32)
@@ -309,12 +312,13 @@ def _inner_parts(
         image[texels] = _eye_colour(p[texels] - centre, float(np.linalg.norm(front - centre)), look, rng)
         gloss[texels] = 0.9
     rims = canvas.is_region("left_rim", "right_rim")
-    image[rims] = np.array(look.skin) * [0.80, 0.58, 0.56]
+    image[rims] = np.array(look.skin) * [0.88, 0.70, 0.66]
     gloss[rims] = 0.3
-    mouth = canvas.is_region("mouth")
-    depth = np.clip((p[..., 2] + 5.5) / 5.5, 0.08, 1)[..., None]
-    image[mouth] = (np.array([0.55, 0.24, 0.24]) * depth)[mouth]
-    gloss[mouth] = 0.15
+    for name, colour, back in (("mouth", (0.60, 0.28, 0.27), 0.30), ("tongue", (0.72, 0.40, 0.40), 0.45)):
+        texels = canvas.is_region(name)
+        depth = np.clip((p[texels][:, 2:] + 5.0) / 4.5, back, 1)
+        image[texels] = np.array(colour) * depth
+        gloss[texels] = 0.15
     teeth = canvas.is_region("teeth")
     image[teeth] = _teeth_colour(model, p)[teeth]
     gloss[teeth] = 0.35
@@ -349,5 +353,3 @@ def _teeth_colour(model: HeadModel, p: Float32) -> NDArray[Any]:
     depth = np.clip(1 + 0.22 * (p[..., 2] - points[:, 2].max()), 0.15, 1)
     enamel = np.array([0.90, 0.87, 0.79]) * (1 - 0.45 * gaps)[..., None]
     return np.asarray((enamel * (1 - gum) + gum * np.array([0.70, 0.38, 0.38])) * depth[..., None])
-
-

@@ -17,7 +17,7 @@ from dialogbuild.render.shading import GAMMA, Float32, Lighting, vertex_normals
 
 _ENGINE = NumbaRasterizer()
 _SHININESS = 24.0
-_TEXTURE_SPAN_M = 0.31  # the texture's side, on the face
+_TEXTURE_SPAN_M = 0.34  # the texture's side, on the face
 
 
 @nb.njit(cache=True, fastmath=True)

@@ -93,7 +93,9 @@ class Lighting:
 
     def __post_init__(self) -> None:
         if self.sh.shape != (9, 3) or self.directions.shape != self.colours.shape or self.colours.shape[1:] != (3,):
-            raise ConfigError(f"light needs sh (9, 3) and equal (L, 3) lists, not {self.sh.shape}, {self.colours.shape}")
+            raise ConfigError(
+                f"light needs sh (9, 3) and equal (L, 3) lists, not {self.sh.shape}, {self.colours.shape}"
+            )
 
 
 def studio_light(

@@ -69,7 +69,7 @@ def _parts(core: Core, skin: Array, surface: Surface, weights: Array) -> list[Pa
         tongue(skin, lips, JAW),
     ]
     for name, side in (("left_ear", 1.0), ("right_ear", -1.0)):
-        root = np.array([side * 7.35, -2.7, -8.6])
+        root = np.array([side * 7.25, -2.7, -8.6])
         anchor = np.argsort(np.linalg.norm(skin - root, axis=1), kind="stable")[:24]
         out.append(ear(name, side, root, anchor, n))
     return out

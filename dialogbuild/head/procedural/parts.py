@@ -156,7 +156,7 @@ def teeth(name: str, skin: Array, loop: Ids, upper: bool, joint: int) -> Part:
     angle = np.linspace(-1.25, 1.25, n)
     sign = 1.0 if upper else -1.0
     scallop = 0.05 * np.abs(np.sin(angle * 9.5)) ** 4
-    edge = seam - (0.14 if upper else 0.18)
+    edge = seam - (0.16 if upper else 0.10)
     start = front - (0.72 if upper else 0.86)
     rows = []
     for height, forward in ((0, -0.18), (0.0, 0.0), (0.45, 0.06), (0.85, 0.0), (1.25, -0.12)):
@@ -210,7 +210,7 @@ def ear(name: str, side: float, root: Array, anchor: Ids, n_skin: int) -> Part:
     rear = np.stack([np.minimum(height, 0.1) - 0.30 * (1 - radius**6), 3.15 * up, -breadth * back], -1).reshape(-1, 3)
     local = np.concatenate([front, rear])
     local[:, 2] -= 1.35  # the hinge is the front edge
-    flare, tilt = np.radians(24), np.radians(-12)
+    flare, tilt = np.radians(20), np.radians(-12)
     turn = np.array([[np.cos(flare), 0, -np.sin(flare)], [0, 1, 0], [np.sin(flare), 0, np.cos(flare)]])
     lean = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
     points = root + (local @ turn.T @ lean.T) * [side, 1, 1]

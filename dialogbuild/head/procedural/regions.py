@@ -90,7 +90,8 @@ _PART_MASKS = {
     "left_rim": ("left_rim",),
     "right_rim": ("right_rim",),
     "teeth": ("upper_teeth", "lower_teeth"),
-    "mouth": ("mouth", "tongue"),
+    "mouth": ("mouth",),
+    "tongue": ("tongue",),
     "ears": ("left_ear", "right_ear"),
 }
 
