@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from dialogbuild.dialogue import hmm
+from dialogbuild.dialogue.cluster import axis_llr, to_ticks
 from dialogbuild.dialogue.pcm import Array
 
 Pairing = Literal["identity", "swap", "only_0", "only_1", "unlinked"]
@@ -44,6 +45,7 @@ LIP_PRIOR = LipModel((-6.0, -6.0), (0.9, 0.9), (-3.8, -3.8), (0.5, 0.5))
 _PRIOR_SAMPLES = 15.0
 _SAMPLES_PER_S = 2.5  # independent values of an 0.8 s window
 _MIN_SD = 0.3
+_MIN_ENROL_WINDOWS = 6.0  # voice windows that each person must have spoken alone to be enrolled
 _MIN_STEP = 0.7  # speaking lips move at least twice as much as silent ones
 
 
@@ -217,9 +219,36 @@ def speaker_contrast(p_speak: Array, p_speech: Array) -> float:
     return float(np.abs(p_speak[:, 0] - p_speak[:, 1]) @ p_speech / total) if total > 0 else 0.0
 
 
-def exchanged(seen: Observed) -> Observed:
-    """The same scene with the two faces' lips exchanged."""
-    return replace(seen, lip_motion=seen.lip_motion[:, ::-1])
+def enrol_voices(
+    seen: Observed,
+    start: Decoded,
+    embedding: Array,
+    centre_s: Array,
+    reach_s: float,
+    weights: Weights = Weights(),
+    rounds: int = 3,
+) -> Decoded:
+    """Let the faces enrol their own voices: learn the voice axis from who seems to speak alone, and decode again.
+
+    Kept only while the evidence grows, so a wrong enrolment cannot replace a better answer.
+
+    Args:
+        start: the answer to begin with, persons as they are.
+        embedding: (W, D) voice vectors at ``centre_s`` (W,) ascending.
+        reach_s: a tick takes the nearest window's voice if its centre is this close.
+    """
+    best = start
+    at = np.minimum((centre_s * seen.fps).astype(np.int64), len(seen.p_speech) - 1)
+    for _ in range(rounds):
+        alone = best.posterior[at, 1:3]
+        if len(at) < 6 or alone.sum(axis=0).min() < _MIN_ENROL_WINDOWS:
+            break
+        llr = to_ticks(axis_llr(embedding, alone)[0], centre_s, len(seen.p_speech), seen.fps, reach_s)
+        again = decode(replace(seen, voice_llr=llr), "identity", weights)
+        if again.log_evidence <= best.log_evidence + 1e-3:
+            break
+        best = again
+    return best
 
 
 def _voice_terms(voice_llr: Array, weights: Weights) -> Array:

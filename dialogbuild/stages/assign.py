@@ -1,0 +1,247 @@
+"""assign: who are the two people, which tracks and which voice are theirs, and who speaks when.
+
+reads   ingest     video.json
+        shots      shots.parquet      (tracks never cross a shot; their shot column is used)
+        tracks     tracks.parquet     track, tick, shot, box_px
+        landmarks  landmarks.parquet  track, tick, lmk_px, lmk_z_px, ok
+        diarize    vad.parquet, voices.parquet, embeddings.parquet, voices.json
+writes  persons.parquet       person (0 is left), side, voice (-1: none linked), tracks (json list), seen_s, speak_s
+        track_person.parquet  track, person (-1: neither), confidence, reason ("third_face", "no_match", ...)
+        states.parquet        tick, state (0 silence, 1 person 0, 2 person 1, 3 both), p_speak_0, p_speak_1, p_overlap,
+                              face_seen_0, face_seen_1, third_face
+        turns.parquet         person, start_tick, end_tick, start_s, end_s, kind, gap_s, confidence
+        turns.rttm            the same, labels person_0, person_1
+        assign.json           posterior and margin_nats of voice <-> face, contrast, hypotheses, lip normals
+rejects no_speech (seconds), not_a_dialogue (persons, voices), too_many_people (share of ticks with a third face),
+        one_voice (one voice, and one of the two never speaks; seconds), silent_partner (a person on screen never
+        speaks, but two voices are heard; seconds), ambiguous_speakers (margin, posterior, contrast)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from dialogbuild.artifact import Inputs, Stage, write_json
+from dialogbuild.config import StageConfig
+from dialogbuild.errors import Reject
+from dialogbuild.tables import Columns, read_table, write_table
+
+if TYPE_CHECKING:
+    from dialogbuild.dialogue.av import Decoded, Verdict
+    from dialogbuild.dialogue.persons import Label
+    from dialogbuild.dialogue.turns import Turn
+
+Array = npt.NDArray[Any]
+METHOD = {"chain": "av-hmm-4", "lips": "aperture-1", "link": "voice-shape-side-1"}
+_REACH_S = 0.8  # half a voice window
+
+
+class Config(StageConfig):
+    """What makes a dialogue of two people, and how sure the assignment must be."""
+
+    min_speech_s: float = Field(1.0, ge=0, description="s of speech in the video; less is no_speech")
+    min_seen_s: float = Field(1.0, ge=0, description="s that each person's face must be seen")
+    min_speak_s: float = Field(0.6, ge=0, description="s that each person must speak: one short sentence")
+    max_third_share: float = Field(0.5, gt=0, le=1, description="of ticks with a third face; more is a panel")
+    min_posterior: float = Field(0.9, ge=0.5, le=1, description="probability of which voice is which face")
+    min_contrast: float = Field(
+        0.6, ge=0, le=1, description="mean |p0 - p1| in speech that makes up for voices that cannot be told apart"
+    )
+    vad_weight: float = Field(
+        0.35, ge=0, description="exponent on voice activity: neighbouring ticks are not independent"
+    )
+    lip_weight: float = Field(0.12, ge=0, description="exponent on lip motion: an 0.8 s window spans 20 ticks")
+    voice_weight: float = Field(0.12, ge=0, description="exponent on the voice: a 1.6 s window spans 40 ticks")
+    min_on_s: float = Field(0.2, ge=0, description="s; shorter activity is a click or a breath")
+    fill_s: float = Field(0.25, ge=0, description="s; shorter pauses are stop closures")
+    merge_s: float = Field(0.5, ge=0, description="s; a speaker pausing for less keeps the turn")
+    backchannel_s: float = Field(1.0, ge=0, description="s; shorter speech inside the other's turn is a backchannel")
+
+
+def check_people(
+    labels: dict[int, Label], seen: Array, third: Array, n_voices: int, fps: float, config: Config
+) -> None:
+    """Two people, and hardly anyone else.
+
+    Args:
+        seen: (T, 2) bool. third: (T,) bool, a third face is on screen.
+
+    Raises:
+        Reject: not_a_dialogue, too_many_people.
+    """
+    seen_s = seen.sum(axis=0) / fps
+    persons = int((seen_s >= config.min_seen_s).sum())
+    if persons < 2:
+        raise Reject("not_a_dialogue", persons=persons, voices=n_voices, tracks=len(labels))
+    share = float(third.mean())
+    if share > config.max_third_share:
+        raise Reject("too_many_people", share=round(share, 3), max_share=config.max_third_share)
+
+
+def check_speakers(verdict: Verdict, speak_s: Array, voices: dict[str, Any], config: Config) -> None:
+    """Both speak, and it is clear who is who. ``speak_s`` (2,).
+
+    Raises:
+        Reject: one_voice, silent_partner, ambiguous_speakers.
+    """
+    quiet = int(np.argmin(speak_s))
+    if speak_s[quiet] < config.min_speak_s:
+        alone = voices["n_voices"] < 2 and not voices["doubtful"]
+        raise Reject("one_voice" if alone else "silent_partner", person=quiet, seconds=round(float(speak_s[quiet]), 3))
+    posterior = which_face(verdict)
+    if posterior < config.min_posterior and verdict.contrast < config.min_contrast:
+        values = {"margin": verdict.margin, "posterior": posterior, "contrast": verdict.contrast}
+        raise Reject("ambiguous_speakers", **{name: round(value, 4) for name, value in values.items()})
+
+
+def which_face(verdict: Verdict) -> float:
+    """Probability of the better of the two ways to pair two voices with two faces, 0.5..1."""
+    return float(1.0 / (1.0 + np.exp(-verdict.margin)))
+
+
+def voice_of(verdict: Verdict) -> tuple[int, int]:
+    """Voice of persons 0 and 1; -1 where the voices do not follow the faces."""
+    return {"identity": (0, 1), "swap": (1, 0)}.get(verdict.pairing, (-1, -1))
+
+
+def turn_columns(turns: list[Turn], p_speak: Array, fps: float) -> Columns:
+    """Columns of ``turns.parquet``; confidence is the speaker's mean posterior over the turn."""
+    confidence = [float(p_speak[t.start : t.end, t.person].mean()) for t in turns]
+    start, end = (np.array([getattr(t, name) for t in turns], np.int32) for name in ("start", "end"))
+    return {
+        "person": np.array([t.person for t in turns], np.int32),
+        "start_tick": start,
+        "end_tick": end,
+        "start_s": start / fps,
+        "end_s": end / fps,
+        "kind": np.array([t.kind for t in turns], dtype=object),
+        "gap_s": np.array([t.gap_ticks / fps for t in turns], np.float32),
+        "confidence": np.array(confidence, np.float32),
+    }
+
+
+def person_columns(
+    labels: dict[int, Label], side: tuple[str, str], voice: tuple[int, int], seen_s: Array, speak_s: Array
+) -> Columns:
+    """Columns of ``persons.parquet``."""
+    tracks = [sorted(track for track, label in labels.items() if label.person == person) for person in (0, 1)]
+    return {
+        "person": np.array([0, 1], np.int32),
+        "side": np.array(side, dtype=object),
+        "voice": np.array(voice, np.int32),
+        "tracks": np.array([json.dumps(t) for t in tracks], dtype=object),
+        "seen_s": np.asarray(seen_s, np.float32),
+        "speak_s": np.asarray(speak_s, np.float32),
+    }
+
+
+def state_columns(decoded: Decoded, seen: Array, third: Array) -> Columns:
+    """Columns of ``states.parquet``."""
+    p = decoded.p_speak.astype(np.float32)
+    return {
+        "tick": np.arange(len(p), dtype=np.int32),
+        "state": decoded.states,
+        "p_speak_0": p[:, 0],
+        "p_speak_1": p[:, 1],
+        "p_overlap": decoded.p_overlap.astype(np.float32),
+        "face_seen_0": seen[:, 0],
+        "face_seen_1": seen[:, 1],
+        "third_face": third,
+    }
+
+
+def verdict_record(verdict: Verdict, decoded: Decoded, voices: dict[str, Any], third_share: float) -> dict[str, Any]:
+    """Content of ``assign.json``. ``av_offset`` is null: it is not estimated."""
+    lips = decoded.lips
+    return {
+        "posterior": round(which_face(verdict), 6),
+        "margin": round(verdict.margin, 4),
+        "margin_unit": "nats, best against exchanged pairing of voices and faces",
+        "contrast": round(verdict.contrast, 4),
+        "pairing": verdict.pairing,
+        "hypotheses": {
+            name: {"probability": round(verdict.probability[name], 6), "log_evidence": round(evidence, 4)}
+            for name, evidence in verdict.log_evidence.items()
+        },
+        "enrolled": decoded is not verdict.decoded,
+        "lips": {
+            name: [round(x, 4) for x in getattr(lips, name)]
+            for name in ("silent", "silent_sd", "speaking", "speaking_sd")
+        },
+        "voices": {name: voices[name] for name in ("n_voices", "doubtful", "backend", "cosine", "evidence_gain")},
+        "third_face_share": round(third_share, 4),
+        "av_offset": None,
+        "method": METHOD,
+    }
+
+
+def run(inputs: Inputs, out: Path, config: Config) -> None:
+    """See the module's docstring."""
+    from dialogbuild.dialogue import av, facedata, persons
+    from dialogbuild.dialogue.turns import TurnRule, dialogue_turns, rttm
+
+    video = json.loads((inputs["ingest"] / "video.json").read_text())
+    fps = video["fps"][0] / video["fps"][1]
+    voices = json.loads((inputs["diarize"] / "voices.json").read_text())
+    if voices["speech_s"] < config.min_speech_s:
+        raise Reject("no_speech", seconds=voices["speech_s"])
+    p_speech = read_table(inputs["diarize"] / "vad.parquet")["p_speech"]
+    voice_llr = read_table(inputs["diarize"] / "voices.parquet", ["llr"])["llr"]
+    windows = read_table(inputs["diarize"] / "embeddings.parquet")
+    boxes = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "box_px"])
+
+    rows = facedata.read_faces(inputs["landmarks"] / "landmarks.parquet")
+    faces, motions = facedata.make_faces(rows, boxes["box_px"], boxes["shot"], p_speech, voice_llr, fps)
+    labels = persons.link_tracks(faces)
+    third = persons.third_face_ticks(faces, labels, len(p_speech))
+    motion, seen = facedata.by_person({t: label.person for t, label in labels.items()}, motions, rows, len(p_speech))
+    check_people(labels, seen, third, voices["n_voices"], fps, config)
+
+    observed = av.Observed(p_speech, motion, voice_llr, fps)
+    weights = av.Weights(config.vad_weight, config.lip_weight, config.voice_weight)
+    verdict = av.pair_voices(observed, weights)
+    decoded = verdict.decoded
+    if verdict.pairing not in ("only_0", "only_1"):
+        decoded = av.enrol_voices(observed, decoded, windows["embedding"], windows["centre_s"], _REACH_S, weights)
+    active = np.stack([(decoded.states & 1) > 0, (decoded.states & 2) > 0], axis=1)
+    turns = dialogue_turns(active, fps, TurnRule(config.min_on_s, config.fill_s, config.merge_s, config.backchannel_s))
+    speak_s = np.array([sum(t.end - t.start for t in turns if t.person == k) for k in (0, 1)]) / fps
+    check_speakers(verdict, speak_s, voices, config)
+
+    missing = sorted(set(np.unique(rows.track).tolist()) - labels.keys())
+    labels |= {track: persons.Label(persons.NOBODY, 1.0, "no_landmarks") for track in missing}
+    write_table(
+        out / "persons.parquet",
+        person_columns(labels, ("left", "right"), voice_of(verdict), seen.sum(axis=0) / fps, speak_s),
+    )
+    order = sorted(labels)
+    write_table(
+        out / "track_person.parquet",
+        {
+            "track": np.array(order, np.int32),
+            "person": np.array([labels[t].person for t in order], np.int32),
+            "confidence": np.array([labels[t].confidence for t in order], np.float32),
+            "reason": np.array([labels[t].reason for t in order], dtype=object),
+        },
+    )
+    write_table(out / "states.parquet", state_columns(decoded, seen, third))
+    write_table(out / "turns.parquet", turn_columns(turns, decoded.p_speak, fps))
+    spoken = [(f"person_{t.person}", t.start / fps, t.end / fps) for t in turns]
+    (out / "turns.rttm").write_text(rttm(spoken, inputs.video_id))
+    write_json(out / "assign.json", verdict_record(verdict, decoded, voices, float(third.mean())))
+
+
+STAGE = Stage(
+    name="assign",
+    version=1,
+    unit="video",
+    config=Config,
+    run=run,
+    reads=("ingest", "shots", "tracks", "landmarks", "diarize"),
+)
