@@ -48,6 +48,9 @@ $(VENV)/ready: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps resemblyzer==0.1.4
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends libgl1 libglib2.0-0; } || true
+	@$(BIN)/python -c 'import cv2' || { echo "OpenCV needs libGL and glib: sudo apt-get install libgl1 libglib2.0-0"; exit 1; }
 	touch $@
 
 clean:
