@@ -116,7 +116,7 @@ def align(points: Float64, target: Float64) -> Float64:
 
 
 def build_core() -> dict[str, NDArray[Any]]:
-    """The frozen arrays: ``neutral_cm`` (468, 3), ``mirror`` (468,), ``triangles`` (852, 3), ``delta_*_cm`` (468, 3)."""
+    """The frozen arrays: ``neutral_cm``, ``delta_*_cm`` (468, 3), ``mirror`` (468,) and ``triangles`` (852, 3)."""
     landmarks = read_landmarks()
     neutral = landmarks["neutral"]
     mirror, plane = mirror_pairs(neutral)

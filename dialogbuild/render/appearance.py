@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dialogbuild.errors import ConfigError
 from dialogbuild.head.model import HeadModel
-from dialogbuild.head.procedural import landmarks as L
+from dialogbuild.head.procedural import landmarks as mesh
 from dialogbuild.head.procedural.parts import EYE_COLUMNS, IRIS_RADIUS, PUPIL_RADIUS
 from dialogbuild.render.paint import Patch, fill_polygon, lay, noise, smooth_curve, splat, stroke
 from dialogbuild.render.raster_numba import NumbaRasterizer
@@ -170,7 +170,8 @@ class _Canvas:
 
 
 _REGIONS = (
-    "face", "scalp", "neck", "torso", "left_eye", "right_eye", "left_rim", "right_rim", "teeth", "mouth", "tongue", "ears",
+    "face", "scalp", "neck", "torso", "left_eye", "right_eye", "left_rim", "right_rim", "teeth", "mouth", "tongue",
+    "ears",
 )  # fmt: skip
 
 
@@ -214,30 +215,30 @@ def _features(canvas: _Canvas, image: Float32, look: Palette, rng: np.random.Gen
     """Eye sockets, beard, lips, nostrils, lash lines and brows, in place."""
     skin, hair = np.array(look.skin), np.array(look.hair)
     whole = slice(0, SIZE_PX)
-    for loop in (L.LEFT_EYE_LOOP, L.RIGHT_EYE_LOOP):
+    for loop in (mesh.LEFT_EYE_LOOP, mesh.RIGHT_EYE_LOOP):
         socket = splat(SIZE_PX, canvas.points(loop).mean(0)[None] + [[0, 6]], 1.0, 28)
         lay(image, Patch(socket.rows, socket.columns, socket.mask / socket.mask.max()), skin * [0.82, 0.74, 0.74], 0.35)
     if look.stubble:
         beard = _beard(canvas.position) * (0.75 + 0.35 * noise(SIZE_PX, 480, rng))
         lay(image, Patch(whole, whole, beard.astype(np.float32)), hair * 0.7 + skin * 0.3, 0.35 * look.stubble)
-    lips = fill_polygon(SIZE_PX, smooth_curve(canvas.points(L.OUTER_LIPS), 160, True), 2.0)
+    lips = fill_polygon(SIZE_PX, smooth_curve(canvas.points(mesh.OUTER_LIPS), 160, True), 2.0)
     lay(image, lips, np.array(look.lips), 0.9)
     wrinkles = 0.06 * noise(SIZE_PX, 300, rng)[lips.rows, lips.columns]
     image[lips.rows, lips.columns] *= (1 + wrinkles * (lips.mask > 0.3))[..., None]
     lay(image, Patch(whole, whole, _nostrils(canvas)), skin * 0.25, 0.85)
-    for loop in (L.LEFT_EYE_LOOP, L.RIGHT_EYE_LOOP):
+    for loop in (mesh.LEFT_EYE_LOOP, mesh.RIGHT_EYE_LOOP):
         curve = smooth_curve(canvas.points(loop), 160, True)
         lay(image, stroke(SIZE_PX, curve[:80], 4.5), hair * 0.5, 0.85)
         lay(image, stroke(SIZE_PX, curve[80:], 2.5), skin * 0.45, 0.45)
         lay(image, stroke(SIZE_PX, _crease(canvas, loop), 3.0), skin * 0.55, 0.45)
     for upper, lower, side in (
-        (L.LEFT_BROW_UPPER, L.LEFT_BROW_LOWER, 1), (L.RIGHT_BROW_UPPER, L.RIGHT_BROW_LOWER, -1),
+        (mesh.LEFT_BROW_UPPER, mesh.LEFT_BROW_LOWER, 1), (mesh.RIGHT_BROW_UPPER, mesh.RIGHT_BROW_LOWER, -1),
     ):  # fmt: skip
         lay(image, _brow(canvas.points(upper), canvas.points(lower), side, rng), hair * 0.8, 0.92)
 
 
 def _crease(canvas: _Canvas, loop: Sequence[int]) -> NDArray[np.float64]:
-    ring = L.LEFT_LID_CREASE if loop[0] == L.LEFT_EYE_LOOP[0] else L.RIGHT_LID_CREASE
+    ring = mesh.LEFT_LID_CREASE if loop[0] == mesh.LEFT_EYE_LOOP[0] else mesh.RIGHT_LID_CREASE
     return smooth_curve(canvas.points(ring), 60, False)
 
 
@@ -252,10 +253,10 @@ def _beard(p: Float32) -> NDArray[np.float64]:
 def _nostrils(canvas: _Canvas) -> Float32:
     """Two dark ovals under the tip of the nose."""
     p = canvas.position
-    base = canvas.model.v_template[L.NOSE_BASE] * 100
+    base = canvas.model.v_template[mesh.NOSE_BASE].astype(np.float64) * 100
     out = np.zeros(p.shape[:2])
     for side in (1, -1):
-        d = (p - (base + [side * 0.72, 0.12, 0.25])) / [0.38, 0.26, 0.6]
+        d = (p - (base + np.array([side * 0.95, 0.16, -0.15]))) / [0.50, 0.24, 0.7]
         out = np.maximum(out, np.exp(-((d**2).sum(-1) ** 1.5)))
     return np.asarray(out * canvas.is_region("face"), np.float32)
 
@@ -281,7 +282,9 @@ def _hair(canvas: _Canvas, image: Float32, alpha: Float32, look: Palette, rng: n
     shade = 1 + strands + 0.10 * noise(SIZE_PX, 24, rng) + 0.08 * noise(SIZE_PX, 400, rng)
     colour = np.array(look.hair, np.float32) * shade[..., None]
     # strands of different length at the hairline, none missing inside
-    ragged = np.clip(2.2 * alpha - 0.6 + 0.35 * noise(SIZE_PX, 260, rng) * ((alpha > 0) & (alpha < 0.9)), 0, 1)[..., None]
+    ragged = np.clip(2.2 * alpha - 0.6 + 0.35 * noise(SIZE_PX, 260, rng) * ((alpha > 0) & (alpha < 0.9)), 0, 1)[
+        ..., None
+    ]
     return np.asarray(image * (1 - ragged) + ragged * colour, np.float32)
 
 
@@ -314,11 +317,11 @@ def _inner_parts(
     rims = canvas.is_region("left_rim", "right_rim")
     image[rims] = np.array(look.skin) * [0.88, 0.70, 0.66]
     gloss[rims] = 0.3
-    for name, colour, back in (("mouth", (0.60, 0.28, 0.27), 0.30), ("tongue", (0.72, 0.40, 0.40), 0.45)):
+    for name, colour, back in (("mouth", (0.46, 0.20, 0.19), 0.30), ("tongue", (0.72, 0.40, 0.40), 0.45)):
         texels = canvas.is_region(name)
         depth = np.clip((p[texels][:, 2:] + 5.0) / 4.5, back, 1)
         image[texels] = np.array(colour) * depth
-        gloss[texels] = 0.15
+        gloss[texels] = 0.12 * (depth[:, 0] - back)
     teeth = canvas.is_region("teeth")
     image[teeth] = _teeth_colour(model, p)[teeth]
     gloss[teeth] = 0.35

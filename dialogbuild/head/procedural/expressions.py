@@ -18,7 +18,6 @@ from dialogbuild.head.procedural.fields import (
     smoothstep,
 )
 from dialogbuild.head.procedural.landmarks import (
-    INNER_LIPS,
     LEFT_CHEEK,
     LEFT_EYE_LOOP,
     LEFT_LID_CREASE,
@@ -28,8 +27,10 @@ from dialogbuild.head.procedural.landmarks import (
     N_FACE,
     UPPER_LIP,
 )
+from dialogbuild.head.procedural.skinning import JAW_JOINT, jaw_weights
 
 LID_NAMES = ("eyeBlinkLeft", "eyeBlinkRight")
+CLOSE_JAW_RAD = 0.2
 
 
 def expression_fields(core: Core) -> dict[str, Array]:
@@ -121,10 +122,10 @@ def _midface(core: Core) -> dict[str, Array]:
     p = core.neutral
     cheek, nostril = p[LEFT_CHEEK], p[LEFT_NOSTRIL]
     spared = smoothstep(p[:, 1], -1.05, -1.9)  # below the lower lid's own rings
-    raise_cheek = along(bump(p, cheek + [0, 1.6, 0.2], (1.5, 1.0, 2.0)) * spared, [0, 0.45, 0.22])
-    sneer = along(bump(p, nostril + [0, 0.2, 0], (0.8, 0.9, 1.2)), [0.05, 0.38, 0.02])
-    sneer += along(bump(p, nostril + [0.5, 2.0, -0.3], (0.7, 1.0, 1.2)) * spared, [-0.05, 0.12, 0.12])
-    puff = along(bump(p, p[LEFT_CHEEK] + [0.6, -1.4, -0.6], (1.7, 1.7, 2.4)), [0.55, 0, 0.45])
+    raise_cheek = along(bump(p, cheek + np.array([0, 1.6, 0.2]), (1.5, 1.0, 2.0)) * spared, [0, 0.45, 0.22])
+    sneer = along(bump(p, nostril + np.array([0, 0.2, 0]), (0.8, 0.9, 1.2)), [0.05, 0.38, 0.02])
+    sneer += along(bump(p, nostril + np.array([0.5, 2.0, -0.3]), (0.7, 1.0, 1.2)) * spared, [-0.05, 0.12, 0.12])
+    puff = along(bump(p, p[LEFT_CHEEK] + [0.6, -1.4, -0.6], (1.7, 1.7, 2.4)), [0.8, 0, 0.65])
     puff += puff[core.mirror] * [-1, 1, 1]
     lips = np.zeros(N_FACE)
     lips[list(UPPER_LIP) + list(LOWER_LIP)] = 1
@@ -141,8 +142,17 @@ def _mouth_corners(core: Core) -> dict[str, Array]:
     corner = p[291]
     mask = _mouth_mask(p)
     near = bump(p, corner, (1.5, 1.2, 2.0))
-    out = _both("mouthSmile", core.deltas["smile"] * mask, p)
-    out.update(_both("mouthFrown", core.deltas["frown"] * mask * 0.75, p))
+    middle = bump(p, (p[0] + p[17]) / 2, (1.6, 1.3, 3.0))
+    smile = core.deltas["smile"] * mask
+    # the drawn mouth sags in the middle more than a smiling one does
+    smile -= along(middle * (smile[13, 1] + smile[14, 1]) / 2, [0, 0.6, 0])
+    # nor does it go back into the teeth
+    smile -= along(bump(p, (p[0] + p[17]) / 2, (1.9, 1.6, 3.0)) * min(smile[[0, 13, 14, 17], 2].min(), 0), [0, 0, 1])
+    frown = core.deltas["frown"] * mask * 0.75
+    _meet(smile, p)
+    _meet(frown, p)
+    out = _both("mouthSmile", smile, p)
+    out.update(_both("mouthFrown", frown, p))
     out.update(_mirrored("mouthDimple", along(near, [0.30, 0.06, -0.32]) * mask, core))
     out.update(_mirrored("mouthStretch", along(near, [0.55, -0.22, -0.28]) * mask, core))
     return out
@@ -168,14 +178,15 @@ def _lips(core: Core) -> dict[str, Array]:
     drop = bump(p, p[17], (1.8, 0.8, 2.0)) * lower
     press = -along(bump(p, p[0], (1.7, 0.40, 3)) * upper, [0, 0.20, 0.16])
     press += along(bump(p, p[17], (1.7, 0.45, 3)) * lower, [0, 0.20, -0.14])
-    _meet(press)
+    _meet(press, p)
     roll_upper = along(bump(p, p[0], (1.8, 0.40, 3)) * upper, [0, -0.24, -0.20])
     roll_lower = along(bump(p, p[17], (1.8, 0.45, 3)) * lower, [0, 0.28, -0.20])
-    _meet(roll_upper)
-    _meet(roll_lower)
-    shrug_up = along(bump(p, p[0], (1.8, 0.7, 2)) * upper, [0, 0.28, 0.16])
+    _meet(roll_upper, p)
+    _meet(roll_lower, p)
+    shrug_up = along(bump(p, p[0], (1.8, 0.7, 2)) * upper, [0, 0.20, 0.16])
     chin = bump(p, p[199], (1.7, 1.1, 2.2)) * below_mouth(p)
     shrug_low = along(bump(p, p[17], (1.8, 0.7, 2)) * lower, [0, 0.24, 0.18]) + along(chin, [0, 0.25, 0.10])
+    _meet(shrug_low, p)
     out = _both("mouthUpperUp", along(lift, [0, 0.50, 0.03]), p)
     out.update(_both("mouthLowerDown", along(drop, [0, -0.50, -0.02]), p))
     out.update(_both("mouthPress", press, p))
@@ -189,11 +200,37 @@ def below_mouth(p: Array) -> Array:
     return smoothstep(p[:, 1], p[17, 1] + 0.1, p[17, 1] - 0.4)
 
 
-def _meet(field: Array) -> None:
-    """The inner lips stay in contact: no lip passes through the other one."""
-    for upper, lower in zip(INNER_LIPS[1:10], INNER_LIPS[:10:-1], strict=True):
-        mean = (field[upper] + field[lower]) / 2
-        field[upper, :2] = field[lower, :2] = mean[:2]
+# Four rings per lip, inner first, each from the subject's right to left.
+_UPPER_RINGS = [UPPER_LIP[k : k + 9] for k in (0, 18, 27, 9)]
+_LOWER_RINGS = [LOWER_LIP[k : k + 9] for k in (0, 18, 27, 9)]
+_RING_SHARE = (1.0, 0.8, 0.6, 0.4)
+
+
+def _meet(field: Array, p: Array) -> None:
+    """Correct a field in place so that the inner lips stay in contact; the lips' outer rings follow less."""
+    inner_up, inner_low = list(_UPPER_RINGS[0]), list(_LOWER_RINGS[0])
+    gap = (p + field)[inner_up] - (p + field)[inner_low] - (p[inner_up] - p[inner_low])
+    for share, up, low in zip(_RING_SHARE, _UPPER_RINGS, _LOWER_RINGS, strict=True):
+        field[list(up)] -= 0.5 * share * gap
+        field[list(low)] += 0.5 * share * gap
+
+
+def _close(core: Core) -> Array:
+    """What brings the lips together while the jaw hangs ``CLOSE_JAW_RAD`` open, most of it from below."""
+    p = core.neutral
+    weight = jaw_weights(p, core.triangles)[:, None]
+    cosine, sine = np.cos(CLOSE_JAW_RAD), np.sin(CLOSE_JAW_RAD)
+    turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    opened = p + weight * ((p - JAW_JOINT) @ turn.T + JAW_JOINT - p)
+    gap = opened[list(_UPPER_RINGS[0])] - opened[list(_LOWER_RINGS[0])]
+    field = np.zeros((N_FACE, 3))
+    for share, up, low in zip(_RING_SHARE, _UPPER_RINGS, _LOWER_RINGS, strict=True):
+        field[list(up)] = -0.35 * share * gap
+        field[list(low)] = 0.65 * share * gap @ turn  # turned back: the jaw's rotation is applied afterwards
+    middle = along(bump(p, p[18], (2.0, 0.8, 3)) * below_mouth(p), 0.2 * gap[4])
+    lips = np.zeros(N_FACE, bool)
+    lips[list(UPPER_LIP) + list(LOWER_LIP)] = True
+    return np.where(lips[:, None], field, middle)
 
 
 def _mouth_whole(core: Core) -> dict[str, Array]:
@@ -203,19 +240,17 @@ def _mouth_whole(core: Core) -> dict[str, Array]:
     middle = (p[0] + p[17]) / 2
     around = bump(p, middle, (1.6, 1.1, 3.0))
     pucker = core.deltas["pucker"] * mask + along(around, [0, 0, 0.55])
+    _meet(pucker, p)
     funnel = core.deltas["pucker"] * mask * 0.5 + along(around, [0, 0, 0.45])
     funnel += along(bump(p, p[0], (1.3, 0.7, 2)) * upper, [0, 0.34, 0.12])
     funnel += along(bump(p, p[17], (1.3, 0.7, 2)) * lower, [0, -0.34, 0.12])
-    shift = along(bump(p, middle, (2.6, 1.6, 4.0)), [0.75, 0, 0]) + along(bump(p, p[291], 1.2), [0.1, 0, -0.25])
+    shift = along(bump(p, middle, (2.6, 1.6, 4.0)), [1.0, 0, 0]) + along(bump(p, p[291], 1.2), [0.1, 0, -0.25])
     shift *= mask
-    forward = along(jaw_share(p), [0, 0.02, 0.55])
-    # lips meet again while the jaw hangs 0.2 rad open: the lower lip's drop, undone on the lips only
-    close = along(bump(p, p[17], (2.0, 0.9, 3)) * lower, [0, 0.90, 0.28])
-    close += along(bump(p, p[0], (2.0, 0.7, 3)) * upper, [0, -0.40, 0.0])
+    forward = along(jaw_share(p), [0, 0.02, 0.65])
     return {
         "mouthPucker": pucker,
         "mouthFunnel": funnel,
-        "mouthClose": close,
+        "mouthClose": _close(core),
         **_mirrored("mouth", shift, core),
         "jawForward": forward,
     }

@@ -59,9 +59,9 @@ def _close_lips(p: Array) -> Array:
     """Bring the inner lips together: the cartoon's mouth is a line, the detector leaves a fraction of a millimetre."""
     p = p.copy()
     for upper, lower in zip(INNER_LIPS[1:10], INNER_LIPS[:10:-1], strict=True):
-        middle = (p[upper, :2] + p[lower, :2]) / 2
-        p[upper, :2] = middle + [0, 0.005]
-        p[lower, :2] = middle - [0, 0.005]
+        p[[upper, lower], :2] = (p[upper, :2] + p[lower, :2]) / 2
+        p[upper, 1] += 0.005
+        p[lower, 1] -= 0.005
     return p
 
 

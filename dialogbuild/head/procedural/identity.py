@@ -116,7 +116,7 @@ def _asymmetry(p: Array) -> dict[str, Array]:
 
 
 def _keep_eyes_rigid(core: Core, p: Array, field: Array) -> Array:
-    """Around each eye replace a field by its mean at the eyeball, which cannot deform, so that lids keep lying on it."""
+    """Around each eye replace a field by its mean at the eyeball, which cannot deform: lids keep lying on it."""
     out = field.copy()
     for centre in core.eye_centres:
         near = smoothstep(np.linalg.norm((p - centre) * [0.75, 1, 0.6], axis=1), 2.3, 1.3)[:, None]

@@ -108,7 +108,7 @@ def lid_rim(name: str, skin: Array, loop: Ids, centre: Array, skin_weights: Arra
     triangles = grid_triangles(2, len(loop), closed=True)
     if centre[0] < 0:  # the right eye's loop runs the other way round
         triangles = triangles[:, ::-1]
-    t = np.linspace(0, 1, len(loop))
+    t = 1 - np.abs(np.linspace(-1, 1, len(loop)))  # there and back: the strip closes on itself
     uv = np.concatenate([np.stack([t, np.full_like(t, v)], 1) for v in (0.9, 0.1)])
     both = np.tile(loop, 2)
     return Part(name, points, triangles, uv, each_of(both, len(skin)), np.ones(len(both)), skin_weights[both])
@@ -134,7 +134,7 @@ def mouth_bag(skin: Array, loop: Ids, skin_weights: Array) -> Part:
     ids = np.tile(loop, len(rows))
     depth_share = np.repeat(np.linspace(0, 1, len(rows)), n)
     expressive = 1 - smoothstep(depth_share, 0.1, 0.7)
-    t = np.linspace(0, 1, n)
+    t = 1 - np.abs(np.linspace(-1, 1, n))
     uv = np.concatenate([np.stack([t, np.full(n, 1 - d)], 1) for d in np.linspace(0, 1, len(rows))])
     triangles = grid_triangles(len(rows), n, closed=True)[:, ::-1]
     follow = _towards_mean(loop, depth_share, len(skin))
@@ -157,10 +157,11 @@ def teeth(name: str, skin: Array, loop: Ids, upper: bool, joint: int) -> Part:
     sign = 1.0 if upper else -1.0
     scallop = 0.05 * np.abs(np.sin(angle * 9.5)) ** 4
     edge = seam - (0.16 if upper else 0.10)
+    sag = 0.0 if upper else 0.45 * (angle / 1.25) ** 4
     start = front - (0.72 if upper else 0.86)
     rows = []
     for height, forward in ((0, -0.18), (0.0, 0.0), (0.45, 0.06), (0.85, 0.0), (1.25, -0.12)):
-        y = edge + sign * (height + (scallop if height == 0 else 0))
+        y = edge + sign * (height + (scallop if height == 0 else 0)) - sag
         x = (2.15 if upper else 2.0) * np.sin(angle)
         rows.append(np.stack([x, np.broadcast_to(y, n), start - 2.9 * (1 - np.cos(angle)) + forward], 1))
     triangles = grid_triangles(len(rows), n, closed=False)
@@ -180,7 +181,7 @@ def tongue(skin: Array, loop: Ids, joint: int) -> Part:
     n_rows, n_columns = 12, 15
     s, t = np.meshgrid(np.linspace(0, 1, n_rows), np.linspace(-1, 1, n_columns), indexing="ij")
     x = 1.5 * t * np.sqrt(np.clip(1 - (1 - s) ** 3, 0, 1))
-    y = seam - 0.75 + 0.35 * np.sin(np.pi * (0.15 + 0.7 * s)) - 0.45 * t**2 - 0.5 * np.clip(0.3 - s, 0, 1)
+    y = seam - 0.45 + 0.35 * np.sin(np.pi * (0.15 + 0.7 * s)) - 0.45 * t**2 - 0.5 * np.clip(0.3 - s, 0, 1)
     z = front - 1.5 - 4.2 * s
     points = np.stack([x, y, z], -1).reshape(-1, 3)
     uv = np.stack([(t + 1) / 2, s], -1).reshape(-1, 2)
