@@ -312,7 +312,7 @@ def test_equal_last_parts_of_different_urls_do_not_collide(server, tmp_path):
 def test_a_name_that_an_earlier_list_used_is_refused_before_anything_is_fetched(server, tmp_path):
     one(f"{server.url}/a/talk.mp4", tmp_path, name="talk")
     server.log.clear()
-    with pytest.raises(ConfigError, match="would be called 'talk'"):
+    with pytest.raises(ConfigError, match="would be called 'Talk'"):
         one(f"{server.url}/b/talk.mp4", tmp_path, name="Talk")
     assert server.log == []
 
@@ -395,7 +395,7 @@ def test_ytdlp_fetches_through_the_same_checks(server, tmp_path):
 
 
 def test_a_ytdlp_failure_is_a_failure_with_its_message(server, tmp_path):
-    with pytest.raises(FetchError, match="yt-dlp: .*404"):
+    with pytest.raises(FetchError, match=r"yt-dlp: .*404"):
         fetch_ytdlp(f"{server.url}/missing/x", tmp_path / "x", 720, 5, 1)
 
 
