@@ -40,9 +40,9 @@ class Fabricated:
 
 
 def fabricate(
-    root: Path, video_id: str = "talk-0001", n_ticks: int = 150, n_clips: int = 1, seed: int = 0
+    root: Path, video_id: str = "talk-0001", n_ticks: int = 150, n_clips: int = 1, seed: int = 0, head: object = None
 ) -> Fabricated:
-    """Write the video (320x180, 25 fps) and the stage folders below ``root``."""
+    """Write the video (320x180, 25 fps) and the stage folders below ``root``; coefficients are of ``head`` if given."""
     rng = np.random.default_rng(seed)
     root.mkdir(parents=True)
     stages = ("ingest", "tracks", "landmarks", "assign", "segment", "identity", "fit_flame", "quality")
@@ -69,9 +69,10 @@ def fabricate(
             "shots": np.ones(n_clips, np.int32),
         },
     )
-    _identity(dirs["identity"], rng)
+    n_expr, n_shape = (head.n_expr, head.n_shape) if head else (N_EXPR, N_SHAPE)  # type: ignore[attr-defined]
+    _identity(dirs["identity"], rng, n_shape, n_expr, head.sha256 if head else "ab" * 32)  # type: ignore[attr-defined]
     for clip_id, (start, stop) in clips.items():
-        _fit(dirs, clip_id, start, stop, rng)
+        _fit(dirs, clip_id, start, stop, rng, n_expr)
     return Fabricated(video_id, source, dirs, clips)
 
 
@@ -183,24 +184,24 @@ def _assign(out: Path, n: int) -> None:
     write_json(out / "assign.json", {"posterior": 0.99, "margin": 0.8})
 
 
-def _identity(out: Path, rng: np.random.Generator) -> None:
+def _identity(out: Path, rng: np.random.Generator, n_shape: int, n_expr: int, sha256: str) -> None:
     write_table(
         out / "identity.parquet",
         {
             "person": np.array([0, 1], np.int32),
-            "shape": rng.standard_normal((2, N_SHAPE)).astype(np.float32),
-            "shape_sigma": np.full((2, N_SHAPE), 0.3, np.float32),
+            "shape": rng.standard_normal((2, n_shape)).astype(np.float32),
+            "shape_sigma": np.full((2, n_shape), 0.3, np.float32),
         },
     )
     camera = {
-        "model_id": "procedural-v1", "head_sha256": "ab" * 32, "licence": "Apache-2.0", "focal_px": 400.0,
+        "model_id": "procedural-v1", "head_sha256": sha256, "licence": "Apache-2.0", "focal_px": 400.0,
         "focal_sigma_px": 20.0, "cx_px": WIDTH / 2, "cy_px": HEIGHT / 2, "width_px": WIDTH, "height_px": HEIGHT,
-        "n_keyframes": 12, "expr_names": [f"e{i}" for i in range(N_EXPR)],
+        "n_keyframes": 12, "expr_names": [f"e{i}" for i in range(n_expr)],
     }  # fmt: skip
     write_json(out / "camera.json", camera)
 
 
-def _fit(dirs: dict[str, Path], clip_id: str, start: int, stop: int, rng: np.random.Generator) -> None:
+def _fit(dirs: dict[str, Path], clip_id: str, start: int, stop: int, rng: np.random.Generator, n_expr: int) -> None:
     n = stop - start
     k = np.tile(np.arange(n), 2)
     src = k + start
@@ -213,10 +214,11 @@ def _fit(dirs: dict[str, Path], clip_id: str, start: int, stop: int, rng: np.ran
         return (scale * np.sin(k[:, None] / 7 + phase) * seen[:, None]).astype(f32)
 
     transl = wave(3, 0.01)
-    transl += np.where(seen[:, None], [0, 0, 1.5], 0).astype(f32)
+    centre = np.array([[(x - WIDTH / 2) / 400 * 1.3, (y - HEIGHT / 2) / 400 * 1.3, 1.3] for x, y in HALF])[person]
+    transl += np.where(seen[:, None], centre, 0).astype(f32)
     rows = {"person": person, "tick": k.astype(np.int32), "src_tick": src.astype(np.int32)}
     motion = {
-        **rows, "frame": src.astype(np.int32), "pts": src * 512, "expr": wave(N_EXPR, 0.5), "root_rad": wave(3, 0.2),
+        **rows, "frame": src.astype(np.int32), "pts": src * 512, "expr": wave(n_expr, 0.3), "root_rad": wave(3, 0.2),
         "neck_rad": wave(3, 0.1), "jaw_rad": wave(3, 0.1), "eyes_rad": wave(6, 0.1), "lids": abs(wave(2, 0.5)),
         "transl_m": transl, **{s: np.where(seen, 0.02, 0).astype(f32) for s in
         ("sigma_root_rad", "sigma_transl_m", "sigma_expr", "sigma_jaw_rad", "sigma_lip_mm")},

@@ -1,0 +1,160 @@
+"""Stills of one person: the crop, its landmarks, and the fitted head drawn over it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dialogbuild.dataset import crop
+from dialogbuild.dataset.reader import Person
+from dialogbuild.dataset.rows import bit
+from dialogbuild.dataset.schema import CROP_PX
+
+if TYPE_CHECKING:
+    from dialogbuild.head.camera import Camera
+    from dialogbuild.head.model import HeadModel
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Stills:
+    """Images (px, px, 3) per chosen tick; ``mesh`` is empty when there is no head model to draw."""
+
+    ticks: tuple[int, ...]
+    plain: tuple[Image, ...]
+    landmarks: tuple[Image, ...]
+    mesh: tuple[Image, ...]
+
+
+def choose_ticks(person: Person, even: int = 6, worst: int = 2) -> tuple[list[int], list[int]]:
+    """Ticks to look at: evenly spaced ones where the person is seen, and the worst-fitted ones.
+
+    Returns:
+        Two ascending lists without common members; the second is shorter when fewer rows have a fit.
+    """
+    seen = np.flatnonzero(person.landmarks["crop_ok"])
+    at = seen if len(seen) else np.arange(len(person.landmarks["crop_ok"]))
+    spread = at[np.unique(np.round((np.arange(even) + 0.5) / even * len(at) - 0.5).astype(int))]
+    bad = worst_ticks(person, worst + even)
+    return sorted(int(t) for t in spread), sorted([t for t in bad if t not in set(spread.tolist())][:worst])
+
+
+def worst_ticks(person: Person, n: int, apart: int = 12) -> list[int]:
+    """Ticks with the largest landmark error relative to the face, at least ``apart`` ticks from each other."""
+    error = np.where(bit(person.motion["valid"], "fit_ok"), person.quality["reproj_pct_iod"], -1.0)
+    out: list[int] = []
+    for tick in np.argsort(-error, kind="stable"):
+        if error[tick] < 0 or len(out) == n:
+            break
+        if all(abs(tick - other) >= apart for other in out):
+            out.append(int(tick))
+    return out
+
+
+def stills(person: Person, ticks: Sequence[int], head: HeadModel | None, px: int = 136) -> Stills:
+    """Plain, landmark and mesh images of a person at some ticks (ascending)."""
+    plain, dotted, meshed = [], [], []
+    factor = px / CROP_PX
+    for tick, image in zip(ticks, person.frames(ticks), strict=True):
+        matrix = person.landmarks["crop_m"][tick].reshape(2, 3) * factor
+        small = _shrink(image, px)
+        plain.append(small)
+        ok = bit(person.motion["valid"], "landmarks_ok")[tick]
+        points = crop.apply(matrix / factor, person.landmarks["lmk_px"][tick].reshape(-1, 2))
+        dotted.append(_shrink(draw_points(image, points), px) if ok else small)
+        if head is not None:
+            fitted = bit(person.motion["valid"], "fit_ok")[tick] or bit(person.motion["valid"], "interpolated")[tick]
+            meshed.append(draw_head(small, person, tick, head, crop_camera(person, matrix, px)) if fitted else small)
+    return Stills(tuple(ticks), tuple(plain), tuple(dotted), tuple(meshed))
+
+
+def _shrink(image: Image, px: int) -> Image:
+    import cv2
+
+    return np.asarray(cv2.resize(image, (px, px), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def draw_points(image: Image, points_px: NDArray[Any]) -> Image:
+    """Small dots at continuous pixel positions; returns a copy."""
+    import cv2
+
+    out = image.copy()
+    for x, y in np.round((points_px - 0.5) * 16).astype(int):
+        cv2.circle(out, (int(x), int(y)), 28, (120, 255, 140), -1, cv2.LINE_AA, 4)
+    return out
+
+
+def crop_camera(person: Person, matrix: NDArray[Any], px: int) -> Camera:
+    """The camera that sees the source frame through a crop. ``matrix`` (2, 3) has no rotation."""
+    from dialogbuild.head.camera import Camera
+
+    track, scale = person.track, float(matrix[0, 0])
+    centre = crop.apply(matrix, np.array([track["cx_px"], track["cy_px"]], float))
+    return Camera(float(track["focal_px"]) * scale, float(centre[0]), float(centre[1]), px, px)
+
+
+def draw_head(image: Image, person: Person, tick: int, head: HeadModel, camera: Camera, alpha: float = 0.6) -> Image:
+    """The fitted head over an image, shaded by how it faces the camera; returns a copy."""
+    from dialogbuild.head.pose import HeadPose, pose_head, to_camera
+    from dialogbuild.render.raster_numba import NumbaRasterizer
+
+    names = ("expr", "root_rad", "neck_rad", "jaw_rad", "eyes_rad", "transl_m")
+    pose = HeadPose(person.shape, *(person.motion[name][tick : tick + 1] for name in names))
+    points = to_camera(pose_head(head, pose), pose.transl_m)[0].astype(np.float64)
+    raster = NumbaRasterizer()
+    finer = 2
+    faces = _above_shoulders(head)
+    size = (camera.height_px * finer, camera.width_px * finer)
+    hits = raster.rasterize(camera.scaled(finer).project_with_depth(points), faces, size)
+    normals = raster.interpolate(vertex_normals(points, faces), faces, hits)
+    length = np.linalg.norm(normals, axis=2)
+    unit = normals / np.maximum(length, 1e-9)[..., None]
+    facing = np.clip(-unit[..., 2], 0, 1)
+    light = np.clip(unit @ np.array([-0.45, -0.55, -0.7]), 0, 1)  # from the upper left, camera axes
+    colour = np.array([150.0, 196.0, 255.0]) * (0.18 + 0.82 * light)[..., None]
+    cover = (hits.face_id >= 0) * alpha * (0.55 + 0.45 * facing)
+    h, w = camera.height_px, camera.width_px
+    layer = (colour * cover[..., None]).reshape(h, finer, w, finer, 3).mean((1, 3))
+    left = (1 - cover).reshape(h, finer, w, finer).mean((1, 3))[..., None]
+    return np.asarray(np.clip(image * left + layer, 0, 255), np.uint8)
+
+
+def _above_shoulders(head: HeadModel) -> NDArray[np.int32]:
+    torso = np.zeros(head.n_vertices, bool)
+    torso[head.masks.get("torso", np.zeros(0, np.int32))] = True
+    return np.asarray(head.faces[~torso[head.faces].any(axis=1)])
+
+
+def vertex_normals(points: NDArray[Any], faces: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Area-weighted normals (V, 3), not normalised; outward for counter-clockwise faces."""
+    a, b, c = (points[faces[:, k]] for k in range(3))
+    face = np.cross(b - a, c - a)
+    out = np.zeros_like(points)
+    for k in range(3):
+        np.add.at(out, faces[:, k], face)
+    return out
+
+
+def montage(images: Sequence[Image], gap_px: int = 4) -> Image:
+    """Images of one height side by side on white."""
+    height = images[0].shape[0]
+    bar = np.full((height, gap_px, 3), 255, np.uint8)
+    row: list[Image] = []
+    for image in images:
+        row += [image, bar]
+    return np.concatenate(row[:-1], axis=1)
+
+
+def data_uri(image: Image, quality: int = 82) -> str:
+    """An image as an embedded JPEG."""
+    import cv2
+
+    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "an RGB image of 8 bits can always be encoded"
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
