@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from dialogbuild.head.model import FloatArray, HeadModel
 from dialogbuild.head.pose import HeadPose
 from dialogbuild.synth.motion import Motion
+from dialogbuild.synth.shots import Seat
 
 SHAPE_SIGMA = 0.7
-SEAT_YAW_RAD = np.radians(22.0)
 
 # Each channel of the motion as coefficients of the built-in head's expressions.
 _PAIRED = {
@@ -35,27 +33,6 @@ def draw_shape(model: HeadModel, seed: int, person: int) -> FloatArray:
     """Identity coefficients of one person, (S,), N(0, 0.7) per coefficient."""
     rng = np.random.default_rng([seed, 20 + person])
     return np.asarray(rng.normal(0.0, SHAPE_SIGMA, model.n_shape), np.float32)
-
-
-@dataclass(frozen=True)
-class Seat:
-    """Where one person is for the camera in one shot.
-
-    Attributes:
-        visible: the shot shows the person.
-        yaw_rad: rest rotation of the body; positive turns the face to the image's right.
-        transl_m: (x, y, z) of the head's origin, camera axes.
-        focal_px, cx_px, cy_px: the camera of the person's view, pixels of the whole frame.
-        view_px: (x0, y0, x1, y1) of the frame that shows this view.
-    """
-
-    visible: bool
-    yaw_rad: float
-    transl_m: tuple[float, float, float]
-    focal_px: float
-    cx_px: float
-    cy_px: float
-    view_px: tuple[int, int, int, int]
 
 
 def expressions(model: HeadModel, motion: Motion) -> FloatArray:
@@ -85,7 +62,10 @@ def pose_person(model: HeadModel, shape: FloatArray, motion: Motion, seats: list
     zeros = np.zeros(count)
     root = motion.sway_rad + np.array([[0.0, seat.yaw_rad, 0.0] for seat in seats]).reshape(count, 3)
     transl = motion.sway_m + np.array([seat.transl_m for seat in seats]).reshape(count, 3)
-    eye = np.stack([motion.gaze_rad[:, 0], motion.gaze_rad[:, 1], zeros], 1)
+    # The performance is written for the left seat; on the right one, yaw and roll are mirrored.
+    mirror = np.array([-1.0 if seat.yaw_rad < 0 else 1.0 for seat in seats])
+    eye = np.stack([motion.gaze_rad[:, 0], mirror * motion.gaze_rad[:, 1], zeros], 1)
+    neck = motion.neck_rad * np.stack([np.ones(count), mirror, mirror], 1)
     jaw = np.stack([motion.mouth["jaw_rad"], zeros, zeros], 1)
 
     def single(values: npt.NDArray[np.float64]) -> FloatArray:
@@ -95,7 +75,7 @@ def pose_person(model: HeadModel, shape: FloatArray, motion: Motion, seats: list
         shape=shape,
         expr=expressions(model, motion),
         root_rad=single(root),
-        neck_rad=single(motion.neck_rad),
+        neck_rad=single(neck),
         jaw_rad=single(jaw),
         eyes_rad=single(np.concatenate([eye, eye], 1)),
         transl_m=single(transl),

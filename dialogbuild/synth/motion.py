@@ -186,4 +186,4 @@ def _brows(rng: np.random.Generator, time_s: Curve, person: int, turns: list[Tur
         if turn.person == person and rng.uniform() < 0.7:
             at_s = turn.start_s + float(rng.uniform(0.0, 0.5)) * (turn.end_s - turn.start_s)
             brow = np.maximum(brow, float(rng.uniform(0.3, 0.7)) * _bump(time_s, at_s, at_s + 0.25, 0.16))
-    return np.clip(brow + np.abs(_drift(rng, time_s, 0.05)), 0.0, 1.0)
+    return np.asarray(np.clip(brow + np.abs(_drift(rng, time_s, 0.05)), 0.0, 1.0))

@@ -18,7 +18,7 @@ VFR_TIME_BASE = Fraction(1, 90_000)
 
 Layout = Literal["same_shot", "split_screen", "close_ups"]
 AudioKind = Literal["both", "one_voice", "silence", "none", "music"]
-Fault = Literal["zero_bytes", "truncated", "text", "no_audio", "audio_only"]
+Fault = Literal["zero_bytes", "truncated", "text", "audio_only"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class DialogueSpec:
             is silent.
         noise_db: level of the room noise, dB of full scale.
         lines: own sentences as (person, text), spoken in this order; empty = the bank's.
-        video_codec, crf, gop: the encoder's settings; the container follows the path's suffix.
-        fault: spoils the finished file, see ``truth.make_faulty``.
+        video_codec, crf, gop: the encoder's settings (an FFmpeg encoder's name); the container follows the suffix.
+        fault: spoils the finished file, see ``container.make_faulty``.
 
     Raises:
         ConfigError: a value is out of range; the message says which.
@@ -76,7 +76,7 @@ class DialogueSpec:
             raise ConfigError(f"width_px and height_px must be even and >= 64, not {self.width_px}x{self.height_px}")
         if not 0 <= self.faces <= 3:
             raise ConfigError(f"faces must be 0 to 3, not {self.faces}")
-        if self.duration_s <= 0 or (self.fps != "vfr" and self.fps <= 0):
+        if self.duration_s <= 0 or (isinstance(self.fps, Fraction) and self.fps <= 0):
             raise ConfigError("duration_s and fps must be positive")
         if list(self.cuts) != sorted(set(self.cuts)) or any(not 0 < cut < self.duration_s for cut in self.cuts):
             raise ConfigError(f"cuts must ascend within (0, {self.duration_s}), not {self.cuts}")
