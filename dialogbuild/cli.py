@@ -78,7 +78,7 @@ def run(
     part = Share.parse(share)
     finished = run_stages(_recipe(recipe, settings), src, places, workers, part, quiet or None)
     if part.count == 1:
-        published = finish(places, finished)
+        published = finish(places, finished, src)
         _print_outcome(finished, _clock() - started)
         _say(f"dataset   {places.dataset}  commit {published.commit}: {published.clips} clips, {published.hours:.3f} h")
         _say(f"manifest  {places.dataset / 'manifests' / 'train.jsonl'}")
@@ -173,7 +173,7 @@ def download(
     from dialogbuild.download import download as fetch
 
     failed = 0
-    for row in fetch(sources, out, quiet=quiet):
+    for row in fetch(sources, out, quiet=quiet or None):
         if row.status != "ok":
             failed += row.status == "failed"
             _say(f"{row.status}: {row.url}: {row.reason}")

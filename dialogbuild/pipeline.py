@@ -13,6 +13,7 @@ from dialogbuild import ledger
 from dialogbuild.engines import Event, LocalPool, usable_cores
 from dialogbuild.errors import ConfigError
 from dialogbuild.progress import Bars
+from dialogbuild.publish import Published, Rights, publish
 from dialogbuild.recipe import Recipe, parse_recipe
 from dialogbuild.runner import Plan, Planned, RunLog, VideoState, exclusive, run_items
 from dialogbuild.sources import Source, discover
@@ -120,6 +121,39 @@ def run_stages(
         rows = ledger.entries(recipe, states)
         ledger.save(places.work, recipe, src, rows)
     return Finished(rows, ignored, computed)
+
+
+def finish(places: Places, finished: Finished, src: Path) -> Published:
+    """Publish the clips that passed as one commit of the dataset, and write the report.
+
+    Args:
+        src: where the sources came from; a ``sources.jsonl`` there, as ``dialogbuild download`` writes it, says
+            under which licence and consent each was published.
+    """
+    published = publish(finished.clips(), places.dataset, rights_of(finished, src))
+    write_report_of(places)
+    return published
+
+
+def rights_of(finished: Finished, src: Path) -> dict[str, Rights]:
+    """Video id -> licence and consent, for the videos that a source list names."""
+    from dialogbuild.download import read_records
+
+    folder = src if src.is_dir() else src.parent
+    known = {record.file: record for record in read_records(folder) if record.file}
+    rights = {}
+    for row in finished.entries:
+        record = known.get(row.source)
+        if record is not None:
+            rights[row.video_id] = Rights(record.licence or "unknown", record.consent or "unknown")
+    return rights
+
+
+def write_report_of(places: Places) -> None:
+    """Write the report page of the last run, from what is on disk."""
+    from dialogbuild.report import write_report
+
+    write_report(places.work, None, places.dataset, places.report)
 
 
 def survey(places: Places) -> tuple[Plan, list[VideoState], list[Any]]:
