@@ -197,11 +197,13 @@ def timeline(
         for a, b in runs(unseen[role]):
             body.append(_rect(to_x(a), y, to_x(b) - to_x(a), lane, "#cbd5e1", f"{role} is not seen", 'opacity="0.7"'))
         for turn in (t for t in turns if t["role"] == role):
-            a, b = to_x(turn["start_tick"]), to_x(turn["end_tick"])
+            x0, x1 = to_x(turn["start_tick"]), to_x(turn["end_tick"])
             title = f"{role}, {turn['kind']}: {turn['start_tick'] / fps:.2f} to {turn['end_tick'] / fps:.2f} s"
             short = turn["kind"] == "backchannel"
             h = lane * (0.5 if short else 1)
-            body.append(_rect(a, y + lane - h, b - a, h, color, title, f'opacity="{0.45 if short else 0.28}" rx="2"'))
+            body.append(
+                _rect(x0, y + lane - h, x1 - x0, h, color, title, f'opacity="{0.45 if short else 0.28}" rx="2"')
+            )
         step = max(1, n // 1500)
         curve = " ".join(f"{to_x(k + 0.5):.1f},{y + lane - lane * float(p[k]):.1f}" for k in range(0, n, step))
         body.append(f'<polyline points="{curve}" fill="none" stroke="{color}" stroke-width="1.3"/>')

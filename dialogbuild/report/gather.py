@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # (column of quality.parquet, title, unit, number of quality.json that the mark shows and the gate decides on)
 NUMBERS = (
-    ("reproj_pct_iod", "Landmark error, share of face size", "%", "reproj_pct_median"),
+    ("reproj_pct_iod", "Landmark error", "% of face size", "reproj_pct_median"),
     ("face_size_px", "Face size (outer-eye distance)", "px", "face_size_px_p5"),
     ("jitter_mm", "Jitter of the fitted face", "mm per tick²", "jitter_mm_median"),
     ("blur", "Sharpness of the face", "", "blur_median"),
@@ -37,9 +37,9 @@ NUMBERS = (
     ("lid_gap_px", "Error of the lid opening", "px", ""),
 )
 PER_CLIP = (
-    ("coverage", "Ticks with a fit", "share"),
-    ("yaw_deg_p95", "95th percentile of |yaw|", "degree"),
-    ("lip_gap_pct_p95", "95th percentile of the lip opening's error", "% of face size"),
+    ("coverage", "Ticks with a fit", "share of ticks"),
+    ("yaw_deg_p95", "|Yaw|, 95th percentile", "degree"),
+    ("lip_gap_pct_p95", "Lip opening's error, 95th percentile", "% of face size"),
     ("speech_s", "Speech per person", "s"),
 )
 
@@ -116,9 +116,10 @@ def quality_charts(clips: Sequence[Measured], limits: Mapping[str, Sequence[Limi
         }
         if not any(len(v) for v in values.values()):
             continue
-        note = f"ticks below: {number.replace('_', ' ')} per person and clip" if number else ""
-        lines = list(limits.get(number, ())) if number else []
-        out.append(Chart(title, charts.histogram(values, _marks(clips, number), lines, unit), note))
+        marks = _marks(clips, number)
+        note = f"marks below: {number} per person and clip" if marks else ""
+        chart = charts.histogram(values, marks, limits.get(number, ()), unit)
+        out.append(Chart(f"{title}, {unit}" if unit else title, chart, note))
     for number, title, unit in PER_CLIP:
         marks = _marks(clips, number)
         if marks:
@@ -127,7 +128,7 @@ def quality_charts(clips: Sequence[Measured], limits: Mapping[str, Sequence[Limi
                 "rejected": np.array([m[0] for m in marks if not m[1]]),
             }
             chart = charts.histogram(empty, marks, limits.get(number, ()), unit)
-            out.append(Chart(title, chart, "one value per person and clip"))
+            out.append(Chart(f"{title}, {unit}", chart, f"{number}, one value per person and clip"))
     return out
 
 
