@@ -20,6 +20,7 @@ from dialogbuild.fit.regions import LIP_PAIRS, LandmarkNoise
 from dialogbuild.fit.rig import Rig
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_TOLERANCE = 0.05  # nats; a smaller drop in cost is no news
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ def fit_identity(
         people: for each person, landmarks (T, 478, 2) px and usable (T,) bool; at least one usable frame each.
         image_px: width and height; the principal point is the centre.
     """
+    # Eliminating depth from focal length cancels most digits of their common curvature: float32 has none to spare.
+    rig = rig.astype(np.float64)
     width, height = image_px
     camera = (options.focal_over_width * width, width / 2, height / 2)
     problems = []
@@ -133,11 +136,11 @@ def _solve(
         trial, promised = system.step(state, linear, damping)
         trial_cost = system.cost(trial)
         if np.isfinite(trial_cost) and trial_cost < cost:
-            converged = cost - trial_cost < 0.02
+            converged = cost - trial_cost < _TOLERANCE
             state, cost, damping = trial, trial_cost, max(damping * 0.2, 1e-6)
             linear = system.linearise(state)
         else:
-            converged = promised < 0.02
+            converged = promised < _TOLERANCE
             damping *= 6
         if converged:
             break
@@ -154,6 +157,17 @@ def _solve(
         cost=float(cost),
         converged=bool(converged),
     )
+
+
+def _retract(theta: Array, step: Array) -> Array:
+    """Apply a step with depth as an exponent, equal to first order.
+
+    A longer lens shows the same picture of a head that is farther by the same factor: in log focal length and log
+    depth that valley is straight, so that one step can follow it.
+    """
+    new = theta + step
+    new[:, 5] = theta[:, 5] * np.exp(np.clip(step[:, 5] / theta[:, 5], -1, 1))
+    return new
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,9 +277,9 @@ class _System:
         theta = []
         for old, (zs, z), where, b in zip(state.theta, solved, linear.columns, linear.frame_grad, strict=True):
             d = -z - np.einsum("nks,s->nk", zs, shared[where])
-            new = old.copy()
-            new[:, self.prior.free] += d
-            theta.append(new)
+            step = np.zeros_like(old)
+            step[:, self.prior.free] = d
+            theta.append(_retract(old, step))
             promised += 0.5 * float((b * z).sum())
         shapes = state.shapes + shared[:-1].reshape(state.shapes.shape)
         return _State(tuple(theta), shapes, state.log_focal + float(np.clip(shared[-1], -0.3, 0.3))), promised

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from dialogbuild.fit.kernel import weighted_rows
 from dialogbuild.fit.normal import NormalEquations, Robust
 from dialogbuild.fit.regions import LEFT_LID_PAIRS, LIP_PAIRS, RIGHT_LID_PAIRS, LandmarkNoise
-from dialogbuild.fit.rig import TRANSL, Posed, Rig, frame_jacobian, pose_points, project_points, shared_jacobian
+from dialogbuild.fit.rig import TRANSL, Posed, Rig, pose_points, project_points, shared_jacobian
 from dialogbuild.head.rotation import rodrigues
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_CHUNK_FRAMES = 16  # keeps the Jacobian of a chunk (16 x 956 x 60 float32, 4 MB) in cache
+_CHUNK_FRAMES = 32  # amortises the calls of numpy; the Jacobian of a chunk takes 7 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,30 +58,36 @@ class LandmarkBlock:
         """Gauss-Newton normal equations of theta (n, P) for the clip's frames (n,)."""
         n, P = theta.shape
         H, g, cost = np.empty((n, P, P)), np.empty((n, P)), np.empty(n)
+        buffer = np.empty((min(n, _CHUNK_FRAMES), self.rig.n_points + len(self.gaps), 2, P), self.rig.v.dtype)
         for part in _chunks(n):
-            J, r, cost[part], _ = self.weighted_rows(theta[part], frames[part])
+            J, r, cost[part], _ = self.weighted_rows(theta[part], frames[part], buffer)
             H[part] = J.transpose(0, 2, 1) @ J
             g[part] = np.einsum("nrp,nr->np", J, r)
         return NormalEquations(H, g, cost)
 
     def weighted_rows(
-        self, theta: Array, frames: Array, shared: bool = False
+        self, theta: Array, frames: Array, buffer: Array | None = None, shared: bool = False
     ) -> tuple[Array, Array, Array, Array | None]:
         """Rows scaled so that their plain least-squares normal equations are the robust ones.
 
         Args:
+            buffer: (>= n, N + G, 2, P) to write the rows into; what is returned is a view of it.
             shared: also give the rows of shape and log focal length.
 
         Returns:
             J (n, R, P), r (n, R), cost (n,), and with ``shared`` the rows (n, R, S + 1), else None.
         """
+        n = len(theta)
         posed = pose_points(self.rig, theta)
         pixels, D = project_points(posed.points, theta[:, TRANSL], self.camera)
         r, s = self._residuals(pixels, frames)
         w = s * np.sqrt(self.information * self.robust.weight(_square(r * s[..., None]), 2)).astype(s.dtype)
-        J = self._scale(self._point_rows(theta, posed, D), w)
-        K = self._scale(self._shared_rows(posed, D, theta), w) if shared else None
-        return J, (r * w[..., None]).reshape(len(r), -1), self._cost(r, s), K
+        if buffer is None:
+            buffer = np.empty((n, *w.shape[1:], 2, self.rig.size), D.dtype)
+        J = buffer[:n]
+        weighted_rows(self.rig, theta, posed, D, self.gaps, w, J)
+        K = self._shared_rows(posed, D, theta, w) if shared else None
+        return J.reshape(n, -1, J.shape[3]), (r * w[..., None]).reshape(n, -1), self._cost(r, s), K
 
     def _residuals(self, pixels: Array, frames: Array) -> tuple[Array, Array]:
         """Residuals (n, N + G, 2) px and their inverse sigmas (n, N + G)."""
@@ -93,22 +100,12 @@ class LandmarkBlock:
         s2 = _square((r * s[..., None]).astype(np.float64))
         return np.asarray(self.information * self.robust.cost(s2, 2).sum(axis=1))
 
-    def _point_rows(self, theta: Array, posed: Posed, D: Array) -> Array:
-        n, N = D.shape[:2]
-        J = np.empty((n, N + len(self.gaps), 2, self.rig.size), D.dtype)
-        frame_jacobian(self.rig, theta, posed, D, J[:, :N])
-        return J
-
-    def _shared_rows(self, posed: Posed, D: Array, theta: Array) -> Array:
-        rows = shared_jacobian(self.rig, posed, D, theta[:, TRANSL])
-        return np.concatenate([rows, np.empty_like(rows, shape=(len(rows), len(self.gaps), *rows.shape[2:]))], axis=1)
-
-    def _scale(self, J: Array, w: Array) -> Array:
-        """Fill the gap rows from the point rows, then weight all; (n, N + G, 2, K) to (n, 2 (N + G), K)."""
-        N = self.rig.n_points
-        J[:, N:] = J[:, self.gaps[:, 0]] - J[:, self.gaps[:, 1]]
-        J *= w[..., None, None]
-        return J.reshape(len(J), -1, J.shape[-1])
+    def _shared_rows(self, posed: Posed, D: Array, theta: Array, w: Array) -> Array:
+        """Weighted rows (n, 2 (N + G), S + 1) of shape and log focal length."""
+        points = shared_jacobian(self.rig, posed, D, theta[:, TRANSL])
+        gaps = points[:, self.gaps[:, 0]] - points[:, self.gaps[:, 1]]
+        K = np.concatenate([points, gaps], axis=1) * w[..., None, None]
+        return np.asarray(K.reshape(len(K), -1, K.shape[3]))
 
 
 def _square(r: Array) -> Array:

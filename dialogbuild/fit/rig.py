@@ -224,8 +224,14 @@ def frame_jacobian(rig: Rig, theta: Array, posed: Posed, D: Array, out: Array) -
         else:
             out[..., N_RIGID:] = term
     if rig.joint_expr is not None:
-        moved = np.tensordot(rig.w.sum(axis=0), _joint_motion(posed.R_global, rig.joint_expr), (1, 1))
-        out[..., N_RIGID:] += A @ moved.transpose(1, 0, 2, 3)
+        out[..., N_RIGID:] += A @ expr_through_joints(rig, posed)
+
+
+def expr_through_joints(rig: Rig, posed: Posed) -> Array:
+    """How expression moves the points by moving the joints that they turn about, (n, N, 3, E)."""
+    assert rig.joint_expr is not None
+    moved = np.tensordot(rig.w.sum(axis=0), _joint_motion(posed.R_global, rig.joint_expr), (1, 1))
+    return np.ascontiguousarray(moved.transpose(1, 0, 2, 3))
 
 
 def _joint_motion(R_global: Array, dirs: Array) -> Array:
@@ -254,7 +260,9 @@ def _rotation_columns(rig: Rig, theta: Array, posed: Posed, A: Array, out: Array
         frame = jacobians[k] if k == 0 else posed.R_global[:, PARENTS[k]] @ jacobians[k]
         out[:, rows, :, a:b] = lever @ frame[:, None]
         if rig.pose is not None and k > 0:
-            out[..., a:b] += _pose_dirs_columns(rig, posed, A, k, jacobians[k])
+            moved = pose_corrective(rig, posed, k, jacobians[k])
+            for m in range(len(rig.v)):
+                out[..., a:b] += (A @ posed.blend[m]) @ moved[m]
 
 
 def _arm(rig: Rig, posed: Posed, k: int) -> tuple[Array, Array]:
@@ -271,16 +279,16 @@ def _arm(rig: Rig, posed: Posed, k: int) -> tuple[Array, Array]:
     return arm, rows
 
 
-def _pose_dirs_columns(rig: Rig, posed: Posed, A: Array, k: int, left: Array) -> Array:
-    """The part of a rotation's effect that goes through the pose-corrective shapes, (n, N, 2, 3)."""
+def pose_corrective(rig: Rig, posed: Posed, k: int, left: Array) -> Array:
+    """How the unposed corners follow joint k's rotation through the pose-corrective shapes, (M, n, N, 3, 3).
+
+    Args:
+        left: (n, 3, 3) left Jacobian of the joint's axis-angle.
+    """
     assert rig.pose is not None
     dR = np.cross(left.transpose(0, 2, 1)[:, :, None], posed.R[:, k].transpose(0, 2, 1)[:, None])  # (n, i, column, row)
-    by_axis = dR.transpose(0, 3, 2, 1).reshape(len(A), 1, 9, 3)
-    part = rig.pose[..., 9 * (k - 1) : 9 * k]
-    columns = np.zeros((*A.shape[:3], 3), A.dtype)
-    for m in range(len(rig.v)):
-        columns += (A @ posed.blend[m]) @ (part[m] @ by_axis)
-    return columns
+    by_axis = dR.transpose(0, 3, 2, 1).reshape(len(dR), 1, 9, 3)
+    return np.asarray(rig.pose[:, None, ..., 9 * (k - 1) : 9 * k] @ by_axis)
 
 
 def shared_jacobian(rig: Rig, posed: Posed, D: Array, transl_m: Array) -> Array:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
 
 from dialogbuild.fit.params import ParamLayout
 
@@ -126,7 +126,16 @@ def _tridiagonal(A: Array, b: Array, weight: Array, covariance: bool) -> tuple[A
 
 
 def _inverse(S: Array, index: Array) -> Array:
+    """Inverse of a symmetric positive definite matrix, scaled to a unit diagonal first.
+
+    Raises:
+        np.linalg.LinAlgError: it is not positive definite.
+    """
     d = np.sqrt(np.maximum(S[index, index], 1e-300))
-    factor = cho_factor(S / (d[:, None] * d), lower=True, overwrite_a=True, check_finite=False)
-    out = cho_solve(factor, np.eye(len(d)), check_finite=False)
-    return np.asarray(out / (d[:, None] * d))
+    factor, failed = dpotrf(S / (d[:, None] * d), lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("a frame's information is not positive definite")
+    lower, _ = dpotri(factor, lower=1, overwrite_c=1)
+    full = lower + lower.T
+    full[index, index] *= 0.5
+    return np.asarray(full / (d[:, None] * d))
