@@ -98,14 +98,7 @@ def _clip_records(
     ]
     gate = Path(rows[-1]["path"])
     if index == 1 or not survivors:
-        failed = {
-            "person": "1",
-            "value": 0.86,
-            "number": "coverage",
-            "side": "min",
-            "threshold": 0.9,
-            "reason": "low_coverage",
-        }
+        failed = {**GATES[0], "person": "1", "value": 0.76}
         values = {"value": 0.76, "threshold": 0.8, "person": "1", "failed": [failed]}
         rows[-1].update(status="rejected", reason="low_coverage", values=values)
         return rows
