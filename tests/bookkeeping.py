@@ -33,14 +33,13 @@ class Run:
 
 def make_run(root: Path, head: object = None, survivors: bool = True) -> Run:
     """Five inputs: a video of three clips (one good, one fails the gate, one the fit), three bad ones, a doublet."""
-    made = fabricate(root / "stages", "interview-1a2b3c4d", n_ticks=180, n_clips=3, head=head)
+    made = fabricate(root / "stages", "interview-1a2b3c4d", n_ticks=95, n_clips=3, head=head)
     work, video = root / "work", made.video_id
     clips = list(made.clips)
-    parts = shard_parts(made, root / "work")
-    good = parts[:1] if survivors else []
+    good = shard_parts(made, root / "work", clips[:1]) if survivors else []
     records = [_record(s, video, video, "video", 0.002, path=_keep(made, work, s, video)) for s in VIDEO_STAGES]
     for i, clip in enumerate(clips):
-        records += _clip_records(made, work, clip, video, i, parts[i], survivors)
+        records += _clip_records(made, work, clip, video, i, good)
     records += [
         _bad("mute-0badf00d", "ingest", "no_audio", {"streams": 0}),
         *[_record(s, "solo-77777777", "solo-77777777", "video", 0.01) for s in VIDEO_STAGES[:5]],
@@ -88,7 +87,7 @@ def _keep(made: Fabricated, work: Path, stage: str, item: str) -> Path:
 
 
 def _clip_records(
-    made: Fabricated, work: Path, clip: str, video: str, index: int, part: Path, survivors: bool
+    made: Fabricated, work: Path, clip: str, video: str, index: int, good: list[Path]
 ) -> list[dict[str, Any]]:
     hours = (made.clips[clip][1] - made.clips[clip][0]) / 25 / 3600
     if index == 2:
@@ -97,10 +96,10 @@ def _clip_records(
         _record(s, clip, video, "clip", hours, _keep(made, work, s, clip)) for s in ("fit_flame", "quality", "gate")
     ]
     gate = Path(rows[-1]["path"])
-    if index == 1 or not survivors:
+    if index == 1 or not good:
         failed = {**GATES[0], "person": "1", "value": 0.76}
         values = {"value": 0.76, "threshold": 0.8, "person": "1", "failed": [failed]}
         rows[-1].update(status="rejected", reason="low_coverage", values=values)
         return rows
     write_json(gate / "verdict.json", {"passed": True, "gates": GATES})
-    return [*rows, _record("shard", clip, video, "clip", hours, part)]
+    return [*rows, _record("shard", clip, video, "clip", hours, good[0])]

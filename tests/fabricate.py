@@ -6,7 +6,6 @@ tests of what comes after them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -257,13 +256,13 @@ def _fit(dirs: dict[str, Path], clip_id: str, start: int, stop: int, rng: np.ran
     write_json(out / "quality.json", {**about, "model_id": "procedural-v1"})
 
 
-def shard_parts(made: Fabricated, work: Path, **config: object) -> list[Path]:
-    """Run the real shard stage over every clip of a fabricated video; the artefact folders."""
+def shard_parts(made: Fabricated, work: Path, clips: list[str] | None = None) -> list[Path]:
+    """Run the real shard stage over some clips of a fabricated video (all by default); the artefact folders."""
     from dialogbuild.stages.shard import STAGE
 
-    return [shard_outcome(STAGE, made, clip, work, **config).path for clip in made.clips]  # type: ignore[misc]
+    outcomes = [shard_outcome(STAGE, made, clip, work) for clip in clips or made.clips]
+    return [o.path for o in outcomes if o.path is not None]
 
 
 def shard_outcome(stage: Stage, made: Fabricated, clip_id: str, work: Path, **config: object) -> Outcome:
-    record = json.loads('{"stage": "shard"}')
-    return run_stage(stage, made.inputs(clip_id), stage.config(**config), work, "0" * 20, record)
+    return run_stage(stage, made.inputs(clip_id), stage.config(**config), work, "0" * 20, {"stage": "shard"})
