@@ -217,6 +217,8 @@ class VideoReader:
             threads=1,
         )
         rgb: U8Image = np.asarray(converted.to_ndarray(), dtype=np.uint8)
+        if converted is frame:  # nothing to convert: these pixels are the decoder's own
+            rgb = rgb.copy()
         return self._orientation.apply(rgb)
 
 

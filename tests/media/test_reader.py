@@ -274,3 +274,45 @@ def test_cover_art_is_not_mistaken_for_the_video(folder, plain):
 
 def test_the_barcode_reads_back_every_number():
     assert all(number_in(barcode(n)) == n for n in range(0, 1 << BITS, 97))
+
+
+def test_pixels_that_need_no_conversion_are_still_the_callers_own(folder):
+    raw, path = folder / "own.raw", folder / "own.mov"
+    raw.write_bytes(b"".join(barcode(n).tobytes() for n in range(6)))
+    ffmpeg(
+        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "192x128", "-i", raw, "-c:v", "rawvideo", "-pix_fmt", "rgb24", path
+    )
+    pts = scanned(path).pts
+    with VideoReader(path) as reader:
+        first = reader.at(pts[0])
+        first[:] = 7
+        assert np.array_equal(reader.at(pts[0]), barcode(0))
+        assert np.array_equal(reader.at(pts[5]), barcode(5))
+
+
+def test_every_frame_of_the_table_of_a_damaged_file_can_be_read_in_order_and_at_random(folder):
+    whole, path = (
+        make_video(folder / "whole.ts", 250, codec=("-c:v", "libx264", "-g", "25", "-bf", "2")),
+        folder / "hurt.ts",
+    )
+    data = bytearray(whole.read_bytes())
+    rng = np.random.default_rng(4)
+    for at in rng.integers(len(data) // 4, len(data), 12):
+        data[at] ^= 0xFF
+    data[5 * 188 : 12 * 188] = b""  # the first key frame loses its beginning
+    path.write_bytes(data)
+    scan = scan_frames(path, probe(path).video.index)
+    assert scan.n_errors + scan.n_corrupt > 0
+    with VideoReader(path) as reader:
+        in_order = dict(reader.frames(scan.table.pts))
+        assert list(in_order) == scan.table.pts.tolist()
+        for i in random.Random(1).sample(range(len(scan.table)), 40):
+            assert reader.at(scan.table.pts[i]).shape == (128, 192, 3)
+
+
+def test_a_second_recording_glued_behind_the_first_is_counted_not_mixed_in(folder):
+    one = make_video(folder / "one.ts", 75)
+    path = folder / "glued.ts"
+    path.write_bytes(one.read_bytes() * 2)
+    scan = scan_frames(path, probe(path).video.index)
+    assert (len(scan.table), scan.n_disordered) == (75, 75)
