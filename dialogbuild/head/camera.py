@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +42,12 @@ class Camera:
         """A camera whose principal point is the image centre."""
         return cls(focal_px, width_px / 2, height_px / 2, width_px, height_px)
 
-    def project(self, x_cam: NDArray[np.floating]) -> NDArray[np.floating]:
+    def project(self, x_cam: NDArray[Any]) -> NDArray[Any]:
         """Camera points (..., 3) in metres -> pixels (..., 2), same dtype. Depth must be positive; not checked."""
         centre = np.array([self.cx_px, self.cy_px], x_cam.dtype)
-        return x_cam[..., :2] * (x_cam.dtype.type(self.focal_px) / x_cam[..., 2:]) + centre
+        return np.asarray(x_cam[..., :2] * (x_cam.dtype.type(self.focal_px) / x_cam[..., 2:]) + centre)
 
-    def project_with_depth(self, x_cam: NDArray[np.floating]) -> NDArray[np.floating]:
+    def project_with_depth(self, x_cam: NDArray[Any]) -> NDArray[Any]:
         """Camera points (..., 3) -> (..., 3): x px, y px, depth m; what a rasteriser takes. Depth <= 0 gives NaN px."""
         depth = x_cam[..., 2:]
         safe = np.where(depth > 0, depth, np.nan)

@@ -80,7 +80,7 @@ def _outline(face: Cartoon, c: int) -> NDArray[np.int32]:
     angle = np.linspace(0, 2 * np.pi, 200)
     x, y = face.half_width * np.cos(angle), face.half_height * np.sin(angle) + 10
     y = np.where(y > 10, y + face.chin * np.sin(angle) ** 6, y)
-    return np.stack([c + x, c + y], 1).astype(np.int32)
+    return np.asarray(np.stack([c + x, c + y], 1), np.int32)
 
 
 def _eye(image: NDArray[np.uint8], face: Cartoon, c: int, side: int) -> NDArray[np.uint8]:

@@ -73,15 +73,15 @@ def read_landmarks() -> dict[str, Float64]:
     solution = _mediapipe("face_mesh").FaceMesh(
         static_image_mode=True, max_num_faces=1, refine_landmarks=True, min_detection_confidence=0.3
     )
-    out = {}
+    out: dict[str, Float64] = {}
     with solution:
         for name, face in VARIANTS.items():
             image = draw(face)
             found = solution.process(image).multi_face_landmarks
             if not found:
                 raise DialogbuildError(f"no face found in the cartoon {name!r}")
-            points = np.array([[p.x, p.y, p.z] for p in found[0].landmark[:N_CONTROL]])
-            out[name] = points * [image.shape[1], -image.shape[0], -image.shape[1]]
+            points = np.array([[p.x, p.y, p.z] for p in found[0].landmark[:N_CONTROL]], np.float64)
+            out[name] = np.asarray(points * [image.shape[1], -image.shape[0], -image.shape[1]], np.float64)
     return out
 
 
@@ -144,7 +144,7 @@ def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name in sorted(arrays):
             buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False)
+            np.save(buffer, np.ascontiguousarray(arrays[name]), allow_pickle=False)
             info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, buffer.getvalue())

@@ -40,15 +40,15 @@ class Embedding:
 
     def vertices(self, faces: IntArray) -> IntArray:
         """The (N, 3) vertex ids that the rows blend."""
-        return faces[self.face_idx]
+        return np.asarray(faces[self.face_idx])
 
     def points(self, vertices: NDArray[Any], faces: IntArray) -> NDArray[Any]:
         """Landmark positions (..., N, k) from vertex positions (..., V, k)."""
         corners = vertices[..., self.vertices(faces), :]
-        return np.einsum("...nck,nc->...nk", corners, self.bary.astype(vertices.dtype))
+        return np.asarray(np.einsum("...nck,nc->...nk", corners, self.bary.astype(vertices.dtype)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeadModel:
     """A linear-blendshape head with FLAME's joints and axes (x to the subject's left, y up, z out of the face).
 
@@ -96,6 +96,10 @@ class HeadModel:
         _check(self)
         for array in self._arrays():
             array.flags.writeable = False
+
+    def __repr__(self) -> str:
+        sizes = f"V={self.n_vertices}, F={len(self.faces)}, S={self.n_shape}, E={self.n_expr}"
+        return f"HeadModel({self.model_id!r}, {sizes}, sha256={self.sha256[:12]})"
 
     def _arrays(self) -> Iterable[NDArray[Any]]:
         yield from (v for v in vars(self).values() if isinstance(v, np.ndarray))

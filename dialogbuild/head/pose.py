@@ -112,7 +112,7 @@ def joint_transforms(
 
 
 def _apply(rotation: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.einsum("tij,tj->ti", rotation, point)
+    return np.asarray(np.einsum("tij,tj->ti", rotation, point))
 
 
 def pose_head(model: HeadModel, pose: HeadPose, vertices: NDArray[Any] | None = None) -> FloatArray:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,58 +17,12 @@ from dialogbuild.errors import ConfigError
 from dialogbuild.head.model import HeadModel
 from dialogbuild.head.procedural import landmarks as mesh
 from dialogbuild.head.procedural.parts import EYE_COLUMNS, IRIS_RADIUS, PUPIL_RADIUS
+from dialogbuild.render.canvas import SIZE_PX, Canvas, hairline
 from dialogbuild.render.paint import Patch, fill_polygon, lay, noise, smooth_curve, splat, stroke
-from dialogbuild.render.raster_numba import NumbaRasterizer
+from dialogbuild.render.palette import Palette, random_palette
 from dialogbuild.render.shading import GAMMA, Float32
 
-SIZE_PX = 1024
-
-Colour = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Palette:
-    """Screen colours (0..1 sRGB) and amounts of one person's look."""
-
-    skin: Colour = (0.84, 0.66, 0.56)
-    lips: Colour = (0.72, 0.42, 0.40)
-    hair: Colour = (0.23, 0.17, 0.13)
-    iris: Colour = (0.38, 0.46, 0.42)
-    shirt: Colour = (0.25, 0.32, 0.48)
-    freckles: float = 0.5
-    stubble: float = 0.0
-    hair_volume_m: float = 0.007
-
-
-_SKINS = ((0.91, 0.75, 0.67), (0.86, 0.68, 0.57), (0.78, 0.58, 0.46), (0.66, 0.47, 0.36), (0.50, 0.35, 0.27))
-_HAIRS = ((0.12, 0.09, 0.08), (0.25, 0.17, 0.12), (0.42, 0.29, 0.18), (0.62, 0.50, 0.34), (0.55, 0.53, 0.51))
-_IRISES = ((0.35, 0.24, 0.15), (0.42, 0.48, 0.40), (0.40, 0.52, 0.62), (0.24, 0.16, 0.11))
-_SHIRTS = ((0.22, 0.30, 0.46), (0.50, 0.20, 0.20), (0.24, 0.40, 0.31), (0.62, 0.60, 0.56), (0.18, 0.18, 0.21))
-
-
-def random_palette(seed: int) -> Palette:
-    """A plausible look per seed; dark skin comes with dark hair and eyes."""
-    rng = np.random.default_rng([seed, 71])
-    tone = int(rng.integers(len(_SKINS)))
-    skin = np.array(_SKINS[tone]) * rng.normal(1, 0.02, 3)
-    hair = _HAIRS[int(rng.integers(2 if tone >= 3 else len(_HAIRS)))]
-    iris = _IRISES[3 if tone >= 3 else int(rng.integers(len(_IRISES)))]
-    lips = skin * [0.88, 0.66, 0.70] * rng.normal(1, 0.02, 3)
-    return Palette(
-        skin=_colour(skin),
-        lips=_colour(lips),
-        hair=hair,
-        iris=iris,
-        shirt=_SHIRTS[int(rng.integers(len(_SHIRTS)))],
-        freckles=float(rng.uniform(0.2, 1.0)),
-        stubble=float(rng.choice([0.0, 0.0, 0.5, 1.0])),
-        hair_volume_m=float(rng.uniform(0.004, 0.010)),
-    )
-
-
-def _colour(values: NDArray[Any]) -> Colour:
-    r, g, b = np.clip(values, 0, 1)
-    return float(r), float(g), float(b)
+__all__ = ["Appearance", "Palette", "hair_cover", "make_appearance", "random_palette"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +53,7 @@ def make_appearance(model: HeadModel, seed: int = 0, palette: Palette | None = N
         raise ConfigError(f"appearance is painted for the procedural head only, not for {model.model_id}")
     look = random_palette(seed) if palette is None else palette
     rng = np.random.default_rng([seed, 72])
-    canvas = _Canvas(model)
+    canvas = Canvas(model)
     gloss = np.full((SIZE_PX, SIZE_PX), 0.10, np.float32)
     image = _skin(canvas, look, rng)
     _features(canvas, image, look, rng)
@@ -127,7 +80,7 @@ def _mip_levels(base: Float32, levels: int = 4) -> tuple[Float32, ...]:
 def hair_cover(model: HeadModel) -> NDArray[np.float64]:
     """How thick hair grows per vertex, 0..1; none on ears, face, neck and parts."""
     p = model.v_template.astype(np.float64) * 100
-    cover = _hairline(p)
+    cover = hairline(p)
     ears = p[model.masks["ears"]]
     for side in (1, -1):
         centre = ears[ears[:, 0] * side > 0].mean(0)
@@ -137,60 +90,7 @@ def hair_cover(model: HeadModel) -> NDArray[np.float64]:
     return cover * skin
 
 
-def _hairline(p: NDArray[Any]) -> NDArray[np.float64]:
-    """0 below the hairline, 1 above it, from template positions (..., 3) in centimetres."""
-    x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
-    # forehead, then down past the temples in front of the ear, over the ear, and to the nape
-    depth = np.array([-18.0, -14.0, -10.5, -9.6, -8.4, -7.2, -6.2, -5.0, -3.5, -2.0, 0.0])
-    height = np.array([-8.2, -7.6, -5.5, -1.5, -2.0, -2.2, -0.2, 2.4, 4.4, 5.3, 5.6])
-    line = np.interp(z, depth, height) - 0.25 * np.cos(x * 0.9) * (z > -5)
-    return np.asarray(np.clip((y - line) / 0.9, 0, 1))
-
-
-class _Canvas:
-    """The texture's geometry: template position and region of every texel."""
-
-    def __init__(self, model: HeadModel) -> None:
-        self.model = model
-        self.position, self.region = _texel_geometry(model)
-        self.uv_px = np.stack([model.uv[:, 0], 1 - model.uv[:, 1]], 1).astype(np.float64) * SIZE_PX
-
-    def points(self, ids: Sequence[int]) -> NDArray[np.float64]:
-        """Texture pixels (n, 2) of vertices."""
-        return np.asarray(self.uv_px[list(ids)])
-
-    def is_region(self, *names: str) -> NDArray[np.bool_]:
-        """(T, T) texels of some regions."""
-        return np.isin(self.region, [_REGIONS.index(n) + 1 for n in names])
-
-    def hair_alpha(self) -> Float32:
-        """(T, T) hair coverage."""
-        alpha = _hairline(self.position) * self.is_region("scalp", "neck", "face")
-        return np.asarray(alpha, np.float32)
-
-
-_REGIONS = (
-    "face", "scalp", "neck", "torso", "left_eye", "right_eye", "left_rim", "right_rim", "teeth", "mouth", "tongue",
-    "ears",
-)  # fmt: skip
-
-
-@lru_cache(maxsize=2)
-def _texel_geometry(model: HeadModel) -> tuple[Float32, NDArray[np.int8]]:
-    """Template position (T, T, 3) in cm and region (T, T), 0 outside every triangle."""
-    flat = np.stack([model.uv[:, 0] * SIZE_PX, (1 - model.uv[:, 1]) * SIZE_PX, np.ones(len(model.uv))], 1)
-    engine = NumbaRasterizer()
-    fragments = engine.rasterize(flat, model.uv_faces, (SIZE_PX, SIZE_PX), cull="none")
-    position = engine.interpolate(model.v_template * 100, model.faces, fragments)
-    label = np.zeros(model.n_vertices, np.int8)
-    for k, name in enumerate(_REGIONS):
-        label[model.masks[name]] = k + 1
-    corner = label[model.faces[np.maximum(fragments.face_id, 0)]]
-    region = np.take_along_axis(corner, fragments.bary.argmax(-1)[..., None], -1)[..., 0]
-    return position, np.where(fragments.face_id >= 0, region, 0).astype(np.int8)
-
-
-def _skin(canvas: _Canvas, look: Palette, rng: np.random.Generator) -> Float32:
+def _skin(canvas: Canvas, look: Palette, rng: np.random.Generator) -> Float32:
     image = np.ones((SIZE_PX, SIZE_PX, 3), np.float32) * np.array(look.skin, np.float32)
     tone = sum(a * noise(SIZE_PX, c, rng) for c, a in ((10, 0.018), (40, 0.016), (130, 0.014), (500, 0.022)))
     image *= (1 + np.asarray(tone))[..., None]
@@ -211,7 +111,7 @@ def _skin(canvas: _Canvas, look: Palette, rng: np.random.Generator) -> Float32:
     return np.asarray(image, np.float32)
 
 
-def _features(canvas: _Canvas, image: Float32, look: Palette, rng: np.random.Generator) -> None:
+def _features(canvas: Canvas, image: Float32, look: Palette, rng: np.random.Generator) -> None:
     """Eye sockets, beard, lips, nostrils, lash lines and brows, in place."""
     skin, hair = np.array(look.skin), np.array(look.hair)
     whole = slice(0, SIZE_PX)
@@ -237,7 +137,7 @@ def _features(canvas: _Canvas, image: Float32, look: Palette, rng: np.random.Gen
         lay(image, _brow(canvas.points(upper), canvas.points(lower), side, rng), hair * 0.8, 0.92)
 
 
-def _crease(canvas: _Canvas, loop: Sequence[int]) -> NDArray[np.float64]:
+def _crease(canvas: Canvas, loop: Sequence[int]) -> NDArray[np.float64]:
     ring = mesh.LEFT_LID_CREASE if loop[0] == mesh.LEFT_EYE_LOOP[0] else mesh.RIGHT_LID_CREASE
     return smooth_curve(canvas.points(ring), 60, False)
 
@@ -250,7 +150,7 @@ def _beard(p: Float32) -> NDArray[np.float64]:
     return np.asarray(np.maximum(jaw, moustache) * below)
 
 
-def _nostrils(canvas: _Canvas) -> Float32:
+def _nostrils(canvas: Canvas) -> Float32:
     """Two dark ovals under the tip of the nose."""
     p = canvas.position
     base = canvas.model.v_template[mesh.NOSE_BASE].astype(np.float64) * 100
@@ -275,7 +175,7 @@ def _brow(upper: NDArray[Any], lower: NDArray[Any], side: int, rng: np.random.Ge
     return Patch(drawn.rows, drawn.columns, np.minimum(drawn.mask, 1))
 
 
-def _hair(canvas: _Canvas, image: Float32, alpha: Float32, look: Palette, rng: np.random.Generator) -> Float32:
+def _hair(canvas: Canvas, image: Float32, alpha: Float32, look: Palette, rng: np.random.Generator) -> Float32:
     p = canvas.position
     azimuth = np.arctan2(p[..., 0], p[..., 2] + 9.0)
     strands = np.sin(azimuth * 90 + 3 * noise(SIZE_PX, 60, rng)) * 0.10 + np.sin(azimuth * 31 + p[..., 1]) * 0.10
@@ -289,7 +189,7 @@ def _hair(canvas: _Canvas, image: Float32, alpha: Float32, look: Palette, rng: n
 
 
 def _clothes(
-    canvas: _Canvas, image: Float32, gloss: Float32, look: Palette, rng: np.random.Generator
+    canvas: Canvas, image: Float32, gloss: Float32, look: Palette, rng: np.random.Generator
 ) -> tuple[Float32, Float32]:
     p = canvas.position
     front = np.clip((p[..., 2] + 10.6) / 4, 0, 1)
@@ -303,7 +203,7 @@ def _clothes(
 
 
 def _inner_parts(
-    canvas: _Canvas, image: Float32, gloss: Float32, look: Palette, rng: np.random.Generator
+    canvas: Canvas, image: Float32, gloss: Float32, look: Palette, rng: np.random.Generator
 ) -> tuple[Float32, Float32]:
     model, p = canvas.model, canvas.position
     image, gloss = image.copy(), gloss.copy()

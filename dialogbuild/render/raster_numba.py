@@ -16,7 +16,7 @@ from dialogbuild.render.fragments import NEAR_M, Cull, Fragments
 
 
 @nb.njit(cache=True)
-def _edge(ia: int, ib: int, ax: float, ay: float, bx: float, by: float, px: float, py: float) -> float:
+def _edge(ia, ib, ax, ay, bx, by, px, py):  # type: ignore[no-untyped-def]
     """Twice the area of (a, b, p); exactly antisymmetric in a and b."""
     if ia < ib:
         return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
@@ -24,7 +24,7 @@ def _edge(ia: int, ib: int, ax: float, ay: float, bx: float, by: float, px: floa
 
 
 @nb.njit(cache=True)
-def _accepts_zero(dx: float, dy: float) -> bool:
+def _accepts_zero(dx, dy):  # type: ignore[no-untyped-def]
     """Whether a positively oriented (image axes, y down) edge with this direction is a top or a left one."""
     return (dy == 0.0 and dx > 0.0) or dy < 0.0
 

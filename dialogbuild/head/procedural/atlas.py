@@ -62,4 +62,4 @@ def skin_uv(points: Array, surface: Surface) -> Array:
 def place(part: str, uv: Array) -> Array:
     """A part's own unit square in its tile of the atlas."""
     left, bottom, side = TILES[part]
-    return np.array([left, bottom]) + uv * side
+    return np.asarray(np.array([left, bottom]) + uv * side)

@@ -13,7 +13,7 @@ from dialogbuild.head.model import JAW, LEFT_EYE, NECK, PARENTS, RIGHT_EYE, Floa
 from dialogbuild.head.procedural import skinning
 from dialogbuild.head.procedural.atlas import place, skin_uv
 from dialogbuild.head.procedural.expressions import LID_NAMES, expression_fields
-from dialogbuild.head.procedural.fields import Array, Core, load_core
+from dialogbuild.head.procedural.fields import Array, Core, load_core, smoothstep
 from dialogbuild.head.procedural.identity import identity_modes, orthogonal
 from dialogbuild.head.procedural.landmarks import INNER_LIPS, LEFT_EYE_LOOP, N_FACE, RIGHT_EYE_LOOP
 from dialogbuild.head.procedural.lids import seal_lids
@@ -41,7 +41,7 @@ def load_procedural() -> HeadModel:
     fields = expression_fields(core)
     # the outline passes a little of the chin's motion to the throat
     expressions = np.stack([spread(field, 3.0) for field in fields.values()], -1)
-    weight = np.where(np.arange(len(controls)) < N_FACE, 1.0, 0.25)
+    weight = np.where(np.arange(len(controls)) < N_FACE, 1.0, 0.1)
     identities = orthogonal(identity_modes(core, controls), weight)
     jaw = spread(skinning.jaw_weights(core.neutral, core.triangles), 5.0)
     packed = np.concatenate([controls[..., None], identities, expressions, np.repeat(jaw[:, None, None], 3, 1)], -1)
@@ -49,6 +49,9 @@ def load_procedural() -> HeadModel:
     n_shape = identities.shape[2]
     points, shape, expr = dense[..., 0], dense[..., 1 : 1 + n_shape], dense[..., 1 + n_shape : -1].copy()
     weights = skinning.skin_weights(points, dense[:, 0, -1])
+    # the smooth surface overshoots the outline by tenths of a millimetre: skull and nape must not move at all
+    skull = surface.shell_vertices(N_FACE)
+    expr *= np.where(skull, smoothstep(points[:, 1], -7.0, -9.0), 1.0)[:, None, None]
     seal_lids(points, expr, tuple(fields), core, surface)
     parts = _parts(core, points, surface, weights)
     return _assemble(core, surface, points, shape, expr, weights, parts, tuple(fields))
@@ -129,7 +132,7 @@ def _metres(values_cm: Array) -> FloatArray:
 
 
 def _normalised(weights: Array) -> FloatArray:
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
 
 def _regressor(v: Array, spans: dict[str, range], expr: Array) -> FloatArray:

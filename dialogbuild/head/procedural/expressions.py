@@ -25,6 +25,7 @@ from dialogbuild.head.procedural.landmarks import (
     LEFT_NOSTRIL,
     LOWER_LIP,
     N_FACE,
+    OVAL,
     UPPER_LIP,
 )
 from dialogbuild.head.procedural.skinning import JAW_JOINT, jaw_weights
@@ -43,8 +44,10 @@ def expression_fields(core: Core) -> dict[str, Array]:
 
 
 def _stays_inside(p: Array) -> Array:
-    """0 on the face's outline, where the skull begins, 1 inside; the chin's outline may move."""
-    return np.asarray(smoothstep(np.abs(p[:, 0]), 7.0, 5.6) * smoothstep(p[:, 1], 4.2, 3.2))
+    """0 on the face's outline, where the skull begins, 1 from 1.6 cm inside it; the chin's outline may move."""
+    rim = p[[i for i in OVAL if p[i, 1] > -8.0]]
+    distance = np.linalg.norm(p[:, None] - rim[None], axis=2).min(1)
+    return smoothstep(distance, 0.0, 1.6)
 
 
 def _both(name: str, field: Array, p: Array, width: float = 0.7) -> dict[str, Array]:
@@ -67,8 +70,8 @@ def _lids(core: Core) -> dict[str, Array]:
     blink[list(LEFT_LID_CREASE)] = 0.42 * closing + [0, 0, 0.06]
     blink[list(LEFT_LOWER_LID)] = 0.25 * (meeting - p[lower])
     gap = p[upper] - p[lower]
-    squint[lower] = 0.34 * gap
-    squint[list(LEFT_LOWER_LID)] = 0.26 * gap + [0, 0, 0.08]
+    squint[lower] = 0.26 * gap
+    squint[list(LEFT_LOWER_LID)] = 0.20 * gap + [0, 0, 0.08]
     squint[upper] = -0.10 * gap
     wide[upper] = 0.20 * gap
     wide[list(LEFT_LID_CREASE)] = 0.14 * gap
@@ -106,13 +109,12 @@ def _brows(core: Core) -> dict[str, Array]:
     p = core.neutral
     region = smoothstep(p[:, 1], 0.35, 1.1) * smoothstep(p[:, 1], 4.2, 2.6)
     lift = core.deltas["brow_up"] * region[:, None] * 1.5
-    lower = (core.deltas["brow_down"] * 2.6 + along(bump(p, [0, 1.5, 0], (2.2, 0.9, 2)), [0, -0.15, 0.05])) * region[
-        :, None
-    ]
-    inward = along(bump(np.abs(p), [1.4, 1.7, 0], (1.2, 0.9, 2)) * np.sign(p[:, 0]), [-0.22, 0, 0])
+    lower = core.deltas["brow_down"] * 2.6 + along(bump(p, [0, 1.5, 0], (2.2, 0.9, 2)), [0, -0.15, 0.05])
+    left_inner = along(bump(p, [1.4, 1.7, 0], (1.0, 0.9, 2)), [-0.22, 0, 0])
+    lower = np.asarray((lower + left_inner + left_inner[core.mirror] * [-1, 1, 1]) * region[:, None], np.float64)
     inner = smoothstep(np.abs(p[:, 0]), 3.4, 1.2)[:, None]
     outer = smoothstep(np.abs(p[:, 0]), 1.6, 4.2)[:, None]
-    out = _both("browDown", lower + inward * region[:, None], p, 0.5)
+    out = _both("browDown", lower, p, 0.5)
     out["browInnerUp"] = lift * inner
     out.update(_both("browOuterUp", lift * outer, p, 0.5))
     return out

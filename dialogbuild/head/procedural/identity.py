@@ -21,7 +21,7 @@ from dialogbuild.head.procedural.landmarks import (
 )
 from dialogbuild.head.procedural.skull import spread
 
-N_SHAPE = 30
+N_SHAPE = 32
 
 
 def identity_modes(core: Core, controls: Array) -> dict[str, Array]:
@@ -89,16 +89,28 @@ def _features(core: Core, p: Array) -> dict[str, Array]:
 
 
 def _eye_shapes(core: Core, p: Array) -> dict[str, Array]:
-    """Shape of the lids' opening: under a millimetre, so the lids stay on the ball."""
+    """Shape of the lids' opening: under 1.5 mm, along the eyeball's surface, so that the lids stay on it."""
     q, left = core.neutral, p * [1, 1, 1]
     left[:, 0] = np.abs(p[:, 0])
     outer, inner = (bump(left, q[LEFT_EYE_LOOP[k]], 0.65) for k in (0, 8))
     upper, lower = (bump(left, q[LEFT_EYE_LOOP[k]], (0.8, 0.35, 1)) for k in (4, 12))
-    return {
-        "eye_opening": _pair(p, upper, 0, 0.07, -0.03) + _pair(p, lower, 0, -0.05, -0.02),
+    fields = {
+        "eye_opening": _pair(p, upper, 0, 0.07, 0) + _pair(p, lower, 0, -0.05, 0),
         "eye_slant": _pair(p, outer, 0, 0.14, 0) + _pair(p, inner, 0, -0.06, 0),
-        "eye_length": _pair(p, outer, 0.08, 0, -0.02) + _pair(p, inner, -0.05, 0, 0),
+        "eye_length": _pair(p, outer, 0.08, 0, 0) + _pair(p, inner, -0.05, 0, 0),
     }
+    return {name: _tangential(core, p, field) for name, field in fields.items()}
+
+
+def _tangential(core: Core, p: Array, field: Array) -> Array:
+    """Take out the part of a field that points to or from the nearer eye's centre, within 2 cm of it."""
+    out = field.copy()
+    for centre in core.eye_centres:
+        ray = p - centre
+        distance = np.linalg.norm(ray, axis=1, keepdims=True)
+        ray = ray / distance
+        out -= ray * (out * ray).sum(1, keepdims=True) * smoothstep(distance, 2.0, 1.6)
+    return np.asarray(out)
 
 
 def _distilled(core: Core) -> dict[str, Array]:

@@ -47,7 +47,7 @@ def grid_triangles(n_rows: int, n_columns: int, closed: bool) -> Ids:
     following = (column + 1) % n_columns
     a, b = row * n_columns + column, row * n_columns + following
     c, d = a + n_columns, b + n_columns
-    return np.concatenate([np.stack([a, b, c], -1), np.stack([b, d, c], -1)]).reshape(-1, 3)
+    return np.asarray(np.concatenate([np.stack([a, b, c], -1), np.stack([b, d, c], -1)]).reshape(-1, 3))
 
 
 def mean_of(skin_ids: Sequence[int] | Ids, n_rows: int, n_skin: int) -> sp.csr_matrix:
@@ -95,7 +95,7 @@ def eyeball(name: str, centre: Array, loop: Ids, joint: int, n_skin: int) -> Par
 
 def _drop_degenerate(triangles: Ids, n_columns: int) -> Ids:
     """The first ring of a polar grid is one point many times: keep one of the two triangles per cell."""
-    return triangles[~((triangles < n_columns).sum(1) == 2)]
+    return np.asarray(triangles[(triangles < n_columns).sum(1) != 2])
 
 
 def lid_rim(name: str, skin: Array, loop: Ids, centre: Array, skin_weights: Array) -> Part:

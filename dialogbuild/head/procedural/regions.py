@@ -22,19 +22,17 @@ from dialogbuild.head.procedural.landmarks import (
 from dialogbuild.head.procedural.parts import EYE_COLUMNS, IRIS_RING
 from dialogbuild.head.procedural.surface import Surface
 
-# The ring points of each iris as columns of the eyeball's grid (0 = +x, the subject's left; a quarter turn = 8).
-# In the face mesh 468-472 are the subject's right eye, 473-477 the left: centre, then four points of the edge.
+# In the face mesh 468-472 are the iris of the subject's right eye and 473-477 of the left: the pupil's centre, then the
+# edge towards +x, up, -x and down, checked on renders. Column 0 of the eyeball's grid points to +x.
 _QUARTER = EYE_COLUMNS // 4
-_RIGHT_RING = (0, 1, 2, 3)
-_LEFT_RING = (0, 1, 2, 3)
 
 
 def embeddings(faces: IntArray, spans: dict[str, range]) -> dict[str, Embedding]:
     """``mp478`` (landmark i is vertex i for the face) and ``ibug68``."""
     iris = []
-    for name, ring in (("right_eye", _RIGHT_RING), ("left_eye", _LEFT_RING)):
+    for name in ("right_eye", "left_eye"):
         start = spans[name].start
-        iris += [start] + [start + IRIS_RING * EYE_COLUMNS + q * _QUARTER for q in ring]
+        iris += [start] + [start + IRIS_RING * EYE_COLUMNS + k * _QUARTER for k in range(4)]
     mp478 = np.array([*range(N_FACE), *iris])
     return {"mp478": _at_vertices(mp478, faces), "ibug68": _at_vertices(np.array(IBUG68), faces)}
 

@@ -50,7 +50,7 @@ def skin_weights(points: Array, jaw: Array) -> Array:
     y, z = points[:, 1], points[:, 2]
     top = np.interp(z, [-15, -6], [-5.5, -11.8])
     neck = 1 - smoothstep(-y, -top, 17.0)
-    jaw = np.clip(jaw, 0, 1) * neck
+    jaw = np.clip((jaw - 0.01) / 0.98, 0, 1) * neck  # the smooth surface overshoots by less than a hundredth
     out = np.zeros((len(points), 5))
     out[:, JAW], out[:, NECK], out[:, ROOT] = jaw, neck - jaw, 1 - neck
     return out

@@ -50,7 +50,7 @@ def shell_controls(face: Array) -> Array:
     fade = (1 - smoothstep(np.arange(N_NECK_RINGS + 1), 0, 4))[None, :, None]
     columns = (columns + start_error[:, None] * fade)[:, 1:]
     neck = np.concatenate([columns, (columns[1:half] * [-1, 1, 1])[::-1]])
-    return np.concatenate([neck.transpose(1, 0, 2), _torso(neck[:, -1])]).reshape(-1, 3)
+    return np.asarray(np.concatenate([neck.transpose(1, 0, 2), _torso(neck[:, -1])]).reshape(-1, 3))
 
 
 def _torso(base: Array) -> Array:
@@ -71,7 +71,7 @@ def shell_triangles() -> Ids:
     ids = np.concatenate([[OVAL], N_FACE + np.arange(N_RINGS * N_COLUMNS).reshape(N_RINGS, N_COLUMNS)])
     a, b = ids[:-1], np.roll(ids[:-1], -1, 1)
     c, d = ids[1:], np.roll(ids[1:], -1, 1)
-    return np.concatenate([np.stack([a, b, c], -1), np.stack([b, d, c], -1)]).reshape(-1, 3)
+    return np.asarray(np.concatenate([np.stack([a, b, c], -1), np.stack([b, d, c], -1)]).reshape(-1, 3))
 
 
 def spread(face_values: Array, reach: float) -> Array:

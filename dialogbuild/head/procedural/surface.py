@@ -51,7 +51,7 @@ class Surface:
         """The surface of least bending through values at the control points. (C, ...) -> (V, ...)."""
         flat = np.asarray(values, np.float64).reshape(self.n_control, -1)
         rest = self.factor.solve(-(self.coupling @ flat))
-        return np.concatenate([flat, rest]).reshape(self.n_vertices, *values.shape[1:])
+        return np.asarray(np.concatenate([flat, rest]).reshape(self.n_vertices, *values.shape[1:]))
 
     def shell_vertices(self, n_face_controls: int) -> NDArray[np.bool_]:
         """(V,) whether a vertex lies outside the face: in no triangle whose corners are all face controls."""
