@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from dialogbuild.dataset import crop
 from dialogbuild.dataset.schema import (
     AUDIO_RATE_HZ,
+    DEPTH_STEP_PX,
+    LANDMARK_STEP_PX,
     MASK_BYTES,
     MOTION,
     QUALITY,
@@ -87,14 +89,19 @@ def landmark_columns(
         "track_id": np.full(len(rows), track_id, object),
         "tick": np.arange(len(rows), dtype=np.int32),
         "box_px": box,
-        "lmk_px": pick(landmarks["lmk_px"], ok),
-        "lmk_z_px": pick(landmarks["lmk_z_px"], ok),
+        "lmk_px": _rounded(pick(landmarks["lmk_px"], ok), LANDMARK_STEP_PX),
+        "lmk_z_px": _rounded(pick(landmarks["lmk_z_px"], ok), DEPTH_STEP_PX),
         "presence": np.clip(pick(landmarks["presence"], seen), 0, 1),
         "crop_m": crop.crop_matrices(windows).reshape(-1, 6),
         "crop_ok": seen,
         "mask_box_px": pick(landmarks["crop_px"], ok),
         "mask_bits": np.array(masks, object),
     }
+
+
+def _rounded(values: Array, step: float) -> NDArray[np.float32]:
+    """Multiples of ``step``, a power of two: exact in float32, and noise below it no longer costs bytes."""
+    return np.asarray(np.round(values / step) * step, np.float32)
 
 
 def quality_columns(quality: Columns, motion: Columns, track_id: str) -> dict[str, Array]:

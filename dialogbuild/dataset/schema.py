@@ -17,6 +17,8 @@ TICK_HZ: Final = 25
 SAMPLES_PER_TICK: Final = AUDIO_RATE_HZ // TICK_HZ
 CROP_PX: Final = 512
 N_LANDMARKS: Final = 478
+LANDMARK_STEP_PX: Final = 1 / 64  # landmarks are rounded to this: far below the detector's noise, half the bytes
+DEPTH_STEP_PX: Final = 1 / 16
 MASK_BYTES: Final = 64 * 64 // 8
 ROLES: Final = ("A", "B")  # role of person 0, 1
 SPLITS: Final = ("train", "val", "test")
@@ -230,8 +232,10 @@ LANDMARKS = Table(
     (
         *_ROW_KEY,
         Column("box_px", "float32", "face box x0, y0, x1, y1; zeros when unseen", "px", 4),
-        Column("lmk_px", "float32", "478 landmarks, x and y interleaved; zeros when landmarks_ok is clear", "px", 956),
-        Column("lmk_z_px", "float32", "relative depth of the landmarks, as the detector gives it", "px", 478),
+        Column("lmk_px", "float32", "478 landmarks x, y, to 1/64 px; zeros when landmarks_ok is clear", "px", 956),
+        Column(
+            "lmk_z_px", "float32", "relative depth of the landmarks, as the detector gives it, to 1/16 px", "px", 478
+        ),
         Column("presence", "float32", "the landmark model's own confidence", "", 0, 0, 1),
         Column("crop_m", "float32", "2x3 row-major, source px -> crop px; both with pixel centres at .5", "", 6),
         Column("crop_ok", "bool", "the crop video shows this person at this tick (else black)"),

@@ -208,7 +208,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 STAGE = Stage(
     name="shard",
-    version=1,
+    version=2,
     unit="clip",
     config=Config,
     run=run,

@@ -133,6 +133,16 @@ def test_the_same_inputs_give_the_same_bytes(part, made, clip, tmp_path):
         assert (again / name).read_bytes() == (part.directory / name).read_bytes(), name
 
 
+def test_landmarks_keep_a_128th_of_a_pixel(part, made, clip):
+    start, stop = made.clips[clip]
+    source = read_table(made.dirs["landmarks"] / "landmarks.parquet")
+    mine = (source["track"] == 0) & (source["tick"] >= start) & (source["tick"] < stop)
+    stored = columns(part, FAMILIES[1], 0)["lmk_px"]
+    ok = source["ok"][mine]
+    assert np.abs(stored[ok] - source["lmk_px"][mine][ok]).max() <= 1 / 128 + 1e-5
+    assert not stored[~ok].any()
+
+
 def test_moments_are_those_of_the_fitted_rows(part):
     expr = np.concatenate([columns(part, MOTION, k)["expr"][columns(part, MOTION, k)["valid"] > 0] for k in (0, 1)])
     found = part.record["moments"]["expr"]
