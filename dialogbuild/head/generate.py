@@ -14,6 +14,7 @@ import ast
 import inspect
 import io
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,9 @@ def read_landmarks() -> dict[str, Float64]:
         static_image_mode=True, max_num_faces=1, refine_landmarks=True, min_detection_confidence=0.3
     )
     out: dict[str, Float64] = {}
-    with solution:
+    with warnings.catch_warnings(), solution:
+        # protobuf's own call inside mediapipe 0.10.21
+        warnings.filterwarnings("ignore", message=".*GetPrototype.*", category=UserWarning)
         for name, face in VARIANTS.items():
             image = draw(face)
             found = solution.process(image).multi_face_landmarks
