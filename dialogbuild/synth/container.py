@@ -45,6 +45,7 @@ def write_video(path: Path, frames: Iterable[Image], spec: DialogueSpec, mix: Fl
         audio = _add_audio(container) if sound is not None else None
         # A muxer writes its header at the first packet, and must know all streams by then.
         pts, time_base = spec.frame_pts()
+        durations: dict[int, int] = {}
         if audio is not None and sound is not None:
             _encode_audio(container, audio, sound, spec.audio_offset_s)
         for image, start, end in zip(frames, pts[:-1], pts[1:], strict=True):
@@ -52,18 +53,29 @@ def write_video(path: Path, frames: Iterable[Image], spec: DialogueSpec, mix: Fl
                 format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
             )
             frame.pts, frame.time_base = int(start), time_base
-            frame.duration = int(end - start)
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
+            durations[int(start)] = int(end - start)
+            _mux(container, video.encode(frame), durations)
+        _mux(container, video.encode(None), durations)
     os.replace(scratch, path)
+
+
+def _mux(container: Any, packets: list[Any], durations: dict[int, int]) -> None:
+    """Write packets with the duration of their frame: encoders forget it, and the last one's ends the video."""
+    for packet in packets:
+        packet.duration = durations.get(packet.pts, packet.duration)
+        container.mux(packet)
 
 
 def _add_video(container: Any, spec: DialogueSpec) -> Any:
     _, time_base = spec.frame_pts()
     rate = spec.fps if isinstance(spec.fps, Fraction) else Fraction(30)
-    options = {"crf": str(spec.crf), "flags": "+bitexact+cgop"}
+    options = {"flags": "+bitexact"}
+    if spec.video_codec.startswith("lib"):
+        options["crf"] = str(spec.crf)
     if spec.video_codec in ("libx264", "libx265"):
-        options |= {"preset": "veryfast", f"{spec.video_codec[3:]}-params": "log-level=none"}
+        options |= {"preset": "veryfast", "flags": "+bitexact+cgop"}
+    if spec.video_codec == "libx265":
+        options["x265-params"] = "log-level=none:pools=none:frame-threads=1"
     stream = container.add_stream(spec.video_codec, rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = spec.width_px, spec.height_px, "yuv420p"
     context = stream.codec_context

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import uniform_filter1d
 
 from dialogbuild.synth.script import Script, Turn
 from dialogbuild.synth.spec import DialogueSpec
-from dialogbuild.synth.visemes import Curve, grid_s, mouth_curves
+from dialogbuild.synth.visemes import GRID_HZ, Curve, grid_s, mouth_curves
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -134,8 +135,7 @@ def _blinks(rng: np.random.Generator, time_s: Curve) -> FloatArray:
 
 def _nods(rng: np.random.Generator, time_s: Curve, person: int, turns: list[Turn], jaw_rad: Curve) -> Curve:
     """Pitch: listeners nod with their backchannels and at times silently; speakers dip with loud vowels."""
-    width = max(round(0.12 * len(time_s) / max(time_s[-1], 1e-9)), 1)
-    pitch = 0.18 * np.convolve(jaw_rad, np.ones(width) / width, "same")
+    pitch = 0.18 * uniform_filter1d(jaw_rad, round(0.12 * GRID_HZ), mode="constant")
     for turn in turns:
         own_token = turn.kind == "backchannel" and turn.person == person
         silent = turn.kind == "turn" and turn.person != person and rng.uniform() < 0.6

@@ -98,12 +98,15 @@ def _seat(spec: DialogueSpec, shot: int, side: int, visible: bool) -> Seat:
     elif spec.layout == "close_ups":
         place, yaw = (0.05 * side, -0.035, 0.66 * nearer), -0.8 * side * SEAT_YAW_RAD
     elif side == 0:
-        place, yaw = (0.0, -0.16, 1.5 * nearer), 0.0
+        place, yaw = (0.0, 0.07 * nearer, 1.5 * nearer), 0.0
     elif spec.faces == 1:
         place, yaw = (0.04 * side, -0.035, 0.80 * nearer), -0.7 * side * SEAT_YAW_RAD
     else:
         place, yaw = (0.195 * nearer * side, -0.045 * nearer, 0.92 * nearer), -side * SEAT_YAW_RAD
-    return Seat(visible, float(yaw), (float(place[0]), place[1], place[2]), focal, *centre, view)
+    x_m, y_m, z_m = place
+    # In a tall picture people move down until the frame still cuts off the chest, where the head model ends.
+    y_m += max(0.0, height / 2 - base * 9 / 32) * z_m / focal
+    return Seat(visible, float(yaw), (float(x_m), float(y_m), float(z_m)), focal, *centre, view)
 
 
 def view_camera(seat: Seat) -> Camera:

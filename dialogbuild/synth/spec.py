@@ -40,8 +40,8 @@ class DialogueSpec:
         audio: who is heard. "one_voice": only person 0 speaks; "silence": digital zeros; "none": no audio stream;
             "music": chords without speech. With "silence" and "music" nobody speaks; with "none" the lips still do.
         av_offset_s: lip-sync error; positive = sound lags the picture.
-        audio_offset_s: start time of the audio stream in the container; the sound stays in sync, what lies before it
-            is silent.
+        audio_offset_s: start of the sound in the container (AAC's silent priming comes up to 64 ms earlier); the sound
+            stays in sync with the lips, and what lies before it is silent.
         noise_db: level of the room noise, dB of full scale.
         lines: own sentences as (person, text), spoken in this order; empty = the bank's.
         video_codec, crf, gop: the encoder's settings (an FFmpeg encoder's name); the container follows the suffix.
