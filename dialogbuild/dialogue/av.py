@@ -26,7 +26,7 @@ class Weights:
     """Exponents on each kind of evidence: neighbouring ticks share windows, so their nats must not simply add up."""
 
     vad: float = 0.35
-    lip: float = 0.12
+    lip: float = 0.3
     voice: float = 0.12
 
 
@@ -40,10 +40,10 @@ class LipModel:
     speaking_sd: tuple[float, float]
 
 
-# Where the four real test faces lie with MediaPipe; six seconds of prior, so a clip of a minute decides for itself.
-LIP_PRIOR = LipModel((-6.0, -6.0), (0.9, 0.9), (-3.8, -3.8), (0.5, 0.5))
-_PRIOR_SAMPLES = 15.0
-_SAMPLES_PER_S = 2.5  # independent values of an 0.8 s window
+# Where five real faces lie with MediaPipe; six seconds of prior, so a clip of a minute decides for itself.
+LIP_PRIOR = LipModel((-6.3, -6.3), (0.6, 0.6), (-4.4, -4.4), (0.8, 0.8))
+_SAMPLES_PER_S = 5.0  # independent values of lip speed: half a syllable each
+_PRIOR_SAMPLES = 30.0
 _MIN_SD = 0.3
 _MIN_ENROL_WINDOWS = 6.0  # voice windows that each person must have spoken alone to be enrolled
 _MIN_STEP = 0.7  # speaking lips move at least twice as much as silent ones

@@ -17,7 +17,7 @@ class ClipRule:
     min_ticks: int
     max_ticks: int
     cut_cost: float  # of every clip: long clips before many
-    hard_cost: float  # of every edge that falls into speech
+    hard_cost: float  # of every cut into speech; a clip bears half of each of its ends
 
 
 def usable_spans(seen: Array, third: Array, max_absent: float, max_empty: float, max_third: float) -> list[Interval]:
@@ -73,7 +73,7 @@ def cut_span(span: Interval, cuts: list[int], quiet: Array, rule: ClipRule) -> l
             length = points[j] - points[i]
             if length < rule.min_ticks:
                 break
-            value = best[i] + length - rule.cut_cost - cost[points[i]] - cost[points[j]]
+            value = best[i] + length - rule.cut_cost - 0.5 * (cost[points[i]] + cost[points[j]])
             if value > best[j] + 1e-9:
                 best[j], step[j] = value, i
     return _backtrack(points, step)

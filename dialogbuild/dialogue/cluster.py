@@ -76,7 +76,7 @@ def split(embedding: Array, step: Array, step_s: float, window_s: float, mean_tu
             best = (evidence, posterior, centroids)
     assert best is not None
     evidence, posterior, centroids = best
-    if posterior[:, 0].argmax() > posterior[:, 1].argmax() or posterior[0, 1] > 0.5:
+    if posterior[0, 1] > 0.5:
         posterior, centroids = posterior[:, ::-1], centroids[::-1]
     one = _unit(embedding.mean(axis=0, keepdims=True))
     single = weight * _KAPPA * float((embedding @ one.T).sum())

@@ -108,7 +108,7 @@ def voice_log_odds(motions: dict[int, Array], p_speech: Array, voice_llr: Array,
     seen = np.isfinite(stack)
     count = seen.sum(axis=0)
     total = np.where(seen, speaking, 0.0).sum(axis=0)
-    share = 2.5 / fps  # an 0.8 s window holds one independent value every 0.4 s
+    share = 2.5 / fps  # a 1.6 s voice window; a syllable's worth of lips: one independent value every 0.4 s
     odds = {}
     for k, track in enumerate(motions):
         others = np.where(count > 1, (total - speaking[k]) / np.maximum(count - 1, 1), 0.5)

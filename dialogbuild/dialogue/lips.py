@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.signal import butter, sosfiltfilt
 
 from dialogbuild.dialogue.pcm import Array
 from dialogbuild.dialogue.turns import drop_short, intervals, merge_close
 
 _UPPER, _LOWER = (82, 13, 312), (87, 14, 317)  # inner lips of MediaPipe's mesh, middle third
 _FOREHEAD, _CHIN = 10, 152
-_BAND_HZ = (0.6, 10.0)  # syllables are 3-8 Hz; slower is posture
-_WINDOW_S = 0.8
+_SYLLABLE_HZ = 4.0  # turns speed into an amplitude: syllables come at 3-8 Hz
+_WINDOW_S = 0.12  # a longer one smears the ends of turns: 0.8 s moves them by 0.4 s
 _BRIDGE_S = 0.16  # a face lost for less is interpolated
-_MIN_RUN_S = 0.48  # a shorter appearance says nothing about motion
-_FLOOR = 1e-4  # of the face's height: below what landmarks resolve
+_MIN_RUN_S = 0.4  # a shorter appearance says nothing about motion
+_FLOOR = 1e-3  # face heights: what landmarks of a 100 px face cannot resolve
 
 
 def lip_aperture(lmk_px: Array) -> Array:
@@ -27,7 +26,9 @@ def lip_aperture(lmk_px: Array) -> Array:
 
 
 def lip_motion(aperture: Array, fps: float) -> Array:
-    """Log deviation of the band-passed aperture over 0.8 s.
+    """Log amplitude of the lips' opening and closing, from their speed over 0.12 s.
+
+    Speed, not deviation: a slow change of posture hardly counts, and the answer is local in time.
 
     Args:
         aperture: (T,) face heights; NaN where the face is not seen.
@@ -37,14 +38,12 @@ def lip_motion(aperture: Array, fps: float) -> Array:
     """
     out = np.full(len(aperture), np.nan)
     seen = np.isfinite(aperture)
-    high = min(_BAND_HZ[1], 0.45 * fps)
-    sos = butter(2, (_BAND_HZ[0], high), "bandpass", fs=fps, output="sos")
     runs = drop_short(merge_close(intervals(seen), _BRIDGE_S * fps + 1e-9), _MIN_RUN_S * fps)
     for start, end in runs:
         here = np.arange(start, end)
         known = here[seen[start:end]]
         curve = np.interp(here, known, aperture[known])
-        swing = sosfiltfilt(sos, curve, padlen=min(len(curve) - 1, int(fps)))
+        swing = np.gradient(curve) * (fps / (2.0 * np.pi * _SYLLABLE_HZ))
         power = _local_mean(swing**2, max(3, round(_WINDOW_S * fps)))
         out[start:end] = np.log(np.sqrt(power) + _FLOOR)
     out[~seen] = np.nan

@@ -11,6 +11,7 @@ from dialogbuild.dialogue.pcm import SAMPLE_RATE_HZ, Array, Pcm
 N_CEPSTRA = 18
 _PITCH_SAMPLES = 1024  # 64 ms: three periods of 47 Hz
 _PITCH_HZ = (65.0, 400.0)
+_OCTAVE_COST = 0.03  # per octave of lag: two periods repeat as well as one
 _BANDS_HZ = ((250.0, 1000.0), (1000.0, 2600.0), (2600.0, 4500.0))  # where the first three formants of adults lie
 FRAME_FEATURES = N_CEPSTRA + 2 + len(_BANDS_HZ)
 
@@ -46,7 +47,7 @@ def pitch_hz(frames: Array) -> tuple[Array, Array]:
     window_own = np.fft.irfft(np.abs(np.fft.rfft(window, 2 * n)) ** 2)
     low, high = int(SAMPLE_RATE_HZ / _PITCH_HZ[1]), int(SAMPLE_RATE_HZ / _PITCH_HZ[0])
     r = own[:, low:high] / np.maximum(own[:, :1], 1e-12) * (window_own[0] / window_own[low:high])
-    lag = r.argmax(axis=1)
+    lag = (r - _OCTAVE_COST * np.log2(np.arange(low, high))).argmax(axis=1)
     return SAMPLE_RATE_HZ / (lag + low), np.take_along_axis(r, lag[:, None], axis=1)[:, 0].clip(0.0, 1.0)
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dialogbuild.dialogue.turns import Turn
 
 Array = npt.NDArray[Any]
-METHOD = {"chain": "av-hmm-4", "lips": "aperture-1", "link": "voice-shape-side-1"}
+METHOD = {"chain": "av-hmm-4", "lips": "aperture-speed-1", "link": "voice-shape-side-1"}
 _REACH_S = 0.8  # half a voice window
 
 
@@ -56,7 +56,7 @@ class Config(StageConfig):
     vad_weight: float = Field(
         0.35, ge=0, description="exponent on voice activity: neighbouring ticks are not independent"
     )
-    lip_weight: float = Field(0.12, ge=0, description="exponent on lip motion: an 0.8 s window spans 20 ticks")
+    lip_weight: float = Field(0.3, ge=0, description="exponent on lip motion: half a syllable spans 4 ticks")
     voice_weight: float = Field(0.12, ge=0, description="exponent on the voice: a 1.6 s window spans 40 ticks")
     min_on_s: float = Field(0.2, ge=0, description="s; shorter activity is a click or a breath")
     fill_s: float = Field(0.25, ge=0, description="s; shorter pauses are stop closures")
@@ -105,9 +105,11 @@ def which_face(verdict: Verdict) -> float:
     return float(1.0 / (1.0 + np.exp(-verdict.margin)))
 
 
-def voice_of(verdict: Verdict) -> tuple[int, int]:
-    """Voice of persons 0 and 1; -1 where the voices do not follow the faces."""
-    return {"identity": (0, 1), "swap": (1, 0)}.get(verdict.pairing, (-1, -1))
+def voice_of(verdict: Verdict, min_posterior: float) -> tuple[int, int]:
+    """Voice of persons 0 and 1; -1 where it is not clear, or where one person does all the talking."""
+    if verdict.pairing.startswith("only") or which_face(verdict) < min_posterior:
+        return (-1, -1)
+    return (0, 1) if verdict.log_evidence["identity"] > verdict.log_evidence["swap"] else (1, 0)
 
 
 def turn_columns(turns: list[Turn], p_speak: Array, fps: float) -> Columns:
@@ -218,7 +220,9 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     labels |= {track: persons.Label(persons.NOBODY, 1.0, "no_landmarks") for track in missing}
     write_table(
         out / "persons.parquet",
-        person_columns(labels, ("left", "right"), voice_of(verdict), seen.sum(axis=0) / fps, speak_s),
+        person_columns(
+            labels, ("left", "right"), voice_of(verdict, config.min_posterior), seen.sum(axis=0) / fps, speak_s
+        ),
     )
     order = sorted(labels)
     write_table(
