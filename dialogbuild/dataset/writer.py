@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dialogbuild.artifact import file_sha256
 from dialogbuild.dataset.arrow import arrow_schema, row_group_count, rows_to_arrow, write_parquet
 from dialogbuild.dataset.commit import Entry, store, store_named
 from dialogbuild.dataset.conventions import canonical
@@ -247,8 +246,3 @@ def write_documents(root: Path, scratch: Path, documents: Mapping[str, str]) -> 
 def to_text(value: Any) -> str:
     """Readable JSON of equal bytes for equal values."""
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
-def file_matches(root: Path, entry: Entry) -> bool:
-    """Whether a committed file is there with the content it was committed with."""
-    return _is_there(root, entry) and file_sha256(root / entry.path) == entry.sha256

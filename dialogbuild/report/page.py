@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,5 +215,4 @@ def _render(context: Mapping[str, Any]) -> str:
         loader=PackageLoader("dialogbuild.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["duration"] = duration
-    environment.filters["compact"] = lambda value: json.dumps(value, sort_keys=True)
     return environment.get_template("report.html").render(**context)
