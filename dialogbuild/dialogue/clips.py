@@ -17,7 +17,7 @@ class ClipRule:
     min_ticks: int
     max_ticks: int
     cut_cost: float  # of every clip: long clips before many
-    hard_cost: float  # of every cut into speech; a clip bears half of each of its ends
+    hard_cost: float  # of a cut into sure speech; a clip bears half of each of its ends
 
 
 def usable_spans(seen: Array, third: Array, max_absent: float, max_empty: float, max_third: float) -> list[Interval]:
@@ -45,13 +45,13 @@ def soft_cuts(states: Array, min_pause: float) -> list[int]:
     return sorted({*middles, *handover})
 
 
-def cut_span(span: Interval, cuts: list[int], quiet: Array, rule: ClipRule) -> list[Interval]:
+def cut_span(span: Interval, cuts: list[int], p_speech: Array, rule: ClipRule) -> list[Interval]:
     """Clips within one span, chosen by dynamic programming to keep as much as possible at the least cost.
 
     Args:
         cuts: soft cuts of the recording. A span's own ends are edges that cost nothing. Where no soft cut lies within
             ``max_ticks``, the span may also be cut hard, at the quietest ticks of a regular grid.
-        quiet: (T,) probability of speech.
+        p_speech: (T,) probability of speech.
 
     Returns:
         Ascending intervals of ``min_ticks..max_ticks``; empty when the span is too short.
@@ -60,8 +60,8 @@ def cut_span(span: Interval, cuts: list[int], quiet: Array, rule: ClipRule) -> l
     if end - start < rule.min_ticks:
         return []
     cost = dict.fromkeys((start, *(c for c in cuts if start < c < end), end), 0.0)
-    for t in _hard_cuts(span, quiet, rule.max_ticks):
-        cost.setdefault(t, rule.hard_cost)
+    for t in _hard_cuts(span, p_speech, rule.max_ticks):
+        cost.setdefault(t, rule.hard_cost * float(p_speech[t]))
     points = sorted(cost)
     best, step = [0.0] * len(points), [-1] * len(points)  # step: where the clip that ends here began, -1 = none
     first = 0
@@ -79,12 +79,12 @@ def cut_span(span: Interval, cuts: list[int], quiet: Array, rule: ClipRule) -> l
     return _backtrack(points, step)
 
 
-def _hard_cuts(span: Interval, quiet: Array, max_ticks: int) -> list[int]:
+def _hard_cuts(span: Interval, p_speech: Array, max_ticks: int) -> list[int]:
     start, end = span
     stride = max(max_ticks // 8, 1)
     if end - start <= max_ticks:
         return []
-    return [a + int(np.argmin(quiet[a : min(a + stride, end)])) for a in range(start + stride, end, stride)]
+    return [a + int(np.argmin(p_speech[a : min(a + stride, end)])) for a in range(start + stride, end, stride)]
 
 
 def _backtrack(points: list[int], step: list[int]) -> list[Interval]:
