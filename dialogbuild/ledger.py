@@ -35,14 +35,20 @@ class Entry:
 
 
 def entries(recipe: Recipe, states: Sequence[VideoState]) -> list[Entry]:
-    """One entry per (stage, item), in pipeline order, then in source order."""
-    rows = []
+    """One entry per (stage, item), in pipeline order, then in source order.
+
+    What a parallel branch (sound beside picture) happened to do for an item that ended elsewhere is left out, so that
+    the books do not depend on which branch was faster.
+    """
+    rows, over = [], set()
     for stage in recipe.stages:
         for state in states:
             hours = _hours(state)
             for (name, item), outcome in sorted(state.outcomes.items()):
-                if name == stage.name:
+                if name == stage.name and item not in over:
                     rows.append(_entry(state, stage.unit, outcome, hours.get(item, 0.0)))
+                    if outcome.status != "ok":
+                        over.add(item)
     return rows
 
 
@@ -84,8 +90,7 @@ def check_books(recipe: Recipe, states: Sequence[VideoState]) -> None:
             items = [state.source.video_id] if stage.unit == "video" else state.clips()
             for item in items:
                 ready = all(_upstream_ok(recipe, state, name, item) for name in (*stage.reads, *stage.after))
-                duplicate = state.source.duplicate_of is not None
-                if ready and not duplicate and (stage.name, item) not in state.outcomes:
+                if ready and not state.ended() and (stage.name, item) not in state.outcomes:
                     lost.append(f"{item} at {stage.name}")
     if lost:
         raise RuntimeError(f"{len(lost)} items have no outcome: {', '.join(lost[:5])}")

@@ -40,6 +40,10 @@ class VideoState:
     outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     running: set[tuple[str, str]] = field(default_factory=set)
 
+    def ended(self) -> bool:
+        """Whether the video as a whole was rejected or quarantined: then no stage takes it further."""
+        return any(o.status != "ok" for (_, item), o in self.outcomes.items() if item == self.source.video_id)
+
     def clips(self) -> list[str]:
         """Clip ids in order, once ``segment`` has cut them."""
         cut = self.outcomes.get(("segment", self.source.video_id))
@@ -103,6 +107,8 @@ class Plan:
     def advance(self, state: VideoState) -> Iterator[Job]:
         """Record what is already on disk and yield what can run now."""
         for stage in self.recipe.stages:
+            if state.ended():
+                return
             for item in self.items(stage, state):
                 if (stage.name, item) in state.outcomes or (stage.name, item) in state.running:
                     continue
