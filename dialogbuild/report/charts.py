@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -117,46 +117,69 @@ def histogram(
         marks: (clip-level value, passed, title), drawn as ticks under the axis.
         limits: the gate's thresholds.
     """
-    width, height = size
-    left, right, top, base = 8.0, 8.0, 16.0, height - 38
-    values = [np.asarray(v, float) for v in groups.values() if len(v)]
-    every = (
-        np.concatenate([*values, [m[0] for m in marks], [limit.value for limit in limits]]) if values else np.zeros(1)
-    )
-    low, high = np.percentile(every, [0.2, 99.8]) if len(every) > 50 else (every.min(), every.max())
-    low = min(low, *[x.value for x in limits], *[m[0] for m in marks], low)
-    high = max(high, *[x.value for x in limits], *[m[0] for m in marks], high)
-    pad = 0.04 * (high - low) or 1.0
-    low, high = low - pad, high + pad
-    edges = np.linspace(low, high, 41)
-
-    def to_x(value: float) -> float:
-        return float(left + (width - left - right) * (value - low) / (high - low))
-
-    colors = {"accepted": "#94a3b8", "rejected": "#fca5a5"}
-    counts = {name: np.histogram(np.clip(v, low, high), edges)[0] for name, v in groups.items()}
-    peak = max([int(c) for c in np.sum(list(counts.values()), axis=0)], default=1) or 1
-    body = [_line(left, base, width - right, base, MUTED, 'stroke-width="1"')]
-    floor = np.zeros(40)
-    for name, count in counts.items():
-        for k in np.flatnonzero(count):
-            h = (base - top) * count[k] / peak
-            y = base - (base - top) * floor[k] / peak - h
-            tip = f"{number(edges[k])} to {number(edges[k + 1])} {unit}: {count[k]} frames ({name})"
-            body.append(_rect(to_x(edges[k]), y, to_x(edges[k + 1]) - to_x(edges[k]) - 0.6, h, colors[name], tip))
-        floor += count
+    frame = _Frame(*size, *_range(groups, marks, limits))
+    edges = np.linspace(frame.low, frame.high, 41)
+    body = [_line(8, frame.base, frame.width - 8, frame.base, MUTED), *_stack(groups, edges, frame, unit)]
     for value, passed, title in marks:
-        tick = _line(to_x(value), base + 2, to_x(value), base + 10, GOOD if passed else BAD, 'stroke-width="1.6"')
+        x, color = frame.x(value), GOOD if passed else BAD
+        tick = _line(x, frame.base + 2, x, frame.base + 10, color, 'stroke-width="1.6"')
         body.append(f"<g>{tick}<title>{escape(title)}</title></g>")
     for limit in limits:
-        x = to_x(limit.value)
-        anchor = "end" if x > width * 0.6 else "start"
-        body.append(_line(x, top - 4, x, base, BAD, 'stroke-width="1.2" stroke-dasharray="4 3"'))
-        body.append(_text(x + (-4 if anchor == "end" else 4), top + 2, limit.label, 10, BAD, anchor))
-    for value in round_ticks(float(low), float(high)):
-        body.append(_line(to_x(value), base, to_x(value), base + 3, MUTED))
-        body.append(_text(to_x(value), height - 12, f"{value:g}", 10, MUTED, "middle"))
-    return _svg(width, height, body, f"histogram, {unit}")
+        x = frame.x(limit.value)
+        anchor = "end" if x > frame.width * 0.6 else "start"
+        body.append(_line(x, frame.top - 4, x, frame.base, BAD, 'stroke-width="1.2" stroke-dasharray="4 3"'))
+        body.append(_text(x + (-4 if anchor == "end" else 4), frame.top + 2, limit.label, 10, BAD, anchor))
+    for value in round_ticks(frame.low, frame.high):
+        body.append(_line(frame.x(value), frame.base, frame.x(value), frame.base + 3, MUTED))
+        body.append(_text(frame.x(value), frame.height - 12, f"{value:g}", 10, MUTED, "middle"))
+    return _svg(*size, body, f"histogram, {unit}")
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where a histogram's values lie on the picture."""
+
+    width: float
+    height: float
+    low: float
+    high: float
+    top: float = 16.0
+
+    @property
+    def base(self) -> float:
+        return self.height - 38
+
+    def x(self, value: float) -> float:
+        return float(8 + (self.width - 16) * (value - self.low) / (self.high - self.low))
+
+
+def _range(
+    groups: Mapping[str, NDArray[Any]], marks: Sequence[tuple[float, bool, str]], limits: Sequence[Limit]
+) -> tuple[float, float]:
+    """The bulk of the values and all of the marks and limits, with a margin."""
+    values = np.concatenate([np.asarray(v, float) for v in groups.values()])
+    bulk = np.percentile(values, [0.2, 99.8]) if len(values) > 50 else values
+    every = np.concatenate([bulk, [m[0] for m in marks], [limit.value for limit in limits]])
+    every = every if len(every) else np.zeros(1)
+    margin = 0.04 * float(np.ptp(every)) or 1.0
+    return float(every.min()) - margin, float(every.max()) + margin
+
+
+def _stack(groups: Mapping[str, NDArray[Any]], edges: NDArray[Any], frame: _Frame, unit: str) -> list[str]:
+    """Stacked bars; values beyond the range are counted in the outermost ones."""
+    counts = {name: np.histogram(np.clip(v, edges[0], edges[-1]), edges)[0] for name, v in groups.items()}
+    peak = max([int(c) for c in np.sum(list(counts.values()), axis=0)], default=1) or 1
+    scale = (frame.base - frame.top) / peak
+    colors = {"accepted": "#94a3b8", "rejected": "#fca5a5"}
+    body, floor = [], np.zeros(len(edges) - 1)
+    for name, count in counts.items():
+        floor += count
+        for k in np.flatnonzero(count):
+            tip = f"{number(edges[k])} to {number(edges[k + 1])} {unit}: {count[k]} frames ({name})"
+            x = frame.x(edges[k])
+            y = frame.base - scale * floor[k]
+            body.append(_rect(x, y, frame.x(edges[k + 1]) - x - 0.6, scale * count[k], colors[name], tip))
+    return body
 
 
 def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -191,22 +214,13 @@ def timeline(
     bottom = len(p_speak) * (lane + 8) + 4
     body = [_rect(to_x(a), 2, to_x(b) - to_x(a), bottom - 4, "#fde68a", "both speak") for a, b in runs(overlap)]
     for i, (role, p) in enumerate(p_speak.items()):
-        y, color = i * (lane + 8) + 4, PERSON[role]
-        body.append(_text(6, y + lane / 2 + 4, role, 13, color))
-        body.append(_line(left, y + lane, width - 6, y + lane, GRID))
+        y = i * (lane + 8) + 4
+        body += [_text(6, y + lane / 2 + 4, role, 13, PERSON[role]), _line(left, y + lane, width - 6, y + lane, GRID)]
         for a, b in runs(unseen[role]):
             body.append(_rect(to_x(a), y, to_x(b) - to_x(a), lane, "#cbd5e1", f"{role} is not seen", 'opacity="0.7"'))
-        for turn in (t for t in turns if t["role"] == role):
-            x0, x1 = to_x(turn["start_tick"]), to_x(turn["end_tick"])
-            title = f"{role}, {turn['kind']}: {turn['start_tick'] / fps:.2f} to {turn['end_tick'] / fps:.2f} s"
-            short = turn["kind"] == "backchannel"
-            h = lane * (0.5 if short else 1)
-            body.append(
-                _rect(x0, y + lane - h, x1 - x0, h, color, title, f'opacity="{0.45 if short else 0.28}" rx="2"')
-            )
-        step = max(1, n // 1500)
-        curve = " ".join(f"{to_x(k + 0.5):.1f},{y + lane - lane * float(p[k]):.1f}" for k in range(0, n, step))
-        body.append(f'<polyline points="{curve}" fill="none" stroke="{color}" stroke-width="1.3"/>')
+        body += [_turn(turn, to_x, y, lane, fps) for turn in turns if turn["role"] == role]
+        curve = (f"{to_x(k + 0.5):.1f},{y + lane - lane * float(p[k]):.1f}" for k in range(0, n, max(1, n // 1500)))
+        body.append(f'<polyline points="{" ".join(curve)}" fill="none" stroke="{PERSON[role]}" stroke-width="1.3"/>')
     for tick in stills:
         body.append(
             _line(to_x(tick + 0.5), 2, to_x(tick + 0.5), bottom, INK, 'stroke-width="0.7" stroke-dasharray="2 3"')
@@ -215,3 +229,12 @@ def timeline(
     for second in range(0, int(n / fps) + 1, every):
         body.append(_text(to_x(second * fps), bottom + 12, f"{second} s", 10, MUTED, "middle" if second else "start"))
     return _svg(width, bottom + 18, body, "speaking timeline of both persons")
+
+
+def _turn(turn: Mapping[str, Any], to_x: Callable[[float], float], y: float, lane: float, fps: float) -> str:
+    """A turn's bar; backchannels are half as high and darker."""
+    a, b, kind = turn["start_tick"], turn["end_tick"], turn["kind"]
+    height, opacity = (lane / 2, 0.45) if kind == "backchannel" else (lane, 0.28)
+    title = f"{turn['role']}, {kind}: {a / fps:.2f} to {b / fps:.2f} s"
+    color, more = PERSON[turn["role"]], f'opacity="{opacity}" rx="2"'
+    return _rect(to_x(a), y + lane - height, to_x(b) - to_x(a), height, color, title, more)

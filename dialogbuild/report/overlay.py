@@ -59,18 +59,22 @@ def worst_ticks(person: Person, n: int, apart: int = 12) -> list[int]:
 
 def stills(person: Person, ticks: Sequence[int], head: HeadModel | None, px: int = 136) -> Stills:
     """Plain, landmark and mesh images of a person at some ticks (ascending)."""
+    from dialogbuild.render.overlay import draw_landmarks
+
     plain, dotted, meshed = [], [], []
-    factor = px / CROP_PX
     for tick, image in zip(ticks, person.frames(ticks), strict=True):
-        matrix = person.landmarks["crop_m"][tick].reshape(2, 3) * factor
-        small = _shrink(image, px)
-        plain.append(small)
-        ok = bit(person.motion["valid"], "landmarks_ok")[tick]
-        points = crop.apply(matrix / factor, person.landmarks["lmk_px"][tick].reshape(-1, 2))
-        dotted.append(_shrink(draw_points(image, points), px) if ok else small)
+        matrix = person.landmarks["crop_m"][tick].reshape(2, 3)
+        valid = person.motion["valid"][tick : tick + 1]
+        plain.append(_shrink(image, px))
+        points = crop.apply(matrix, person.landmarks["lmk_px"][tick].reshape(-1, 2))
+        known = bit(valid, "landmarks_ok")[0]
+        dotted.append(_shrink(draw_landmarks(image, points, (0.45, 1, 0.55), 1.6), px) if known else plain[-1])
         if head is not None:
-            fitted = bit(person.motion["valid"], "fit_ok")[tick] or bit(person.motion["valid"], "interpolated")[tick]
-            meshed.append(draw_head(small, person, tick, head, crop_camera(person, matrix, px)) if fitted else small)
+            fine = 2 * px  # drawn at twice the size: edges come out smooth
+            camera = crop_camera(person, matrix * (fine / CROP_PX), fine)
+            fitted = bit(valid, "fit_ok")[0] or bit(valid, "interpolated")[0]
+            drawn = draw_head(_shrink(image, fine), person, tick, head, camera) if fitted else image
+            meshed.append(_shrink(drawn, px))
     return Stills(tuple(ticks), tuple(plain), tuple(dotted), tuple(meshed))
 
 
@@ -78,16 +82,6 @@ def _shrink(image: Image, px: int) -> Image:
     import cv2
 
     return np.asarray(cv2.resize(image, (px, px), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def draw_points(image: Image, points_px: NDArray[Any]) -> Image:
-    """Small dots at continuous pixel positions; returns a copy."""
-    import cv2
-
-    out = image.copy()
-    for x, y in np.round((points_px - 0.5) * 16).astype(int):
-        cv2.circle(out, (int(x), int(y)), 28, (120, 255, 140), -1, cv2.LINE_AA, 4)
-    return out
 
 
 def crop_camera(person: Person, matrix: NDArray[Any], px: int) -> Camera:
@@ -99,46 +93,21 @@ def crop_camera(person: Person, matrix: NDArray[Any], px: int) -> Camera:
     return Camera(float(track["focal_px"]) * scale, float(centre[0]), float(centre[1]), px, px)
 
 
-def draw_head(image: Image, person: Person, tick: int, head: HeadModel, camera: Camera, alpha: float = 0.6) -> Image:
-    """The fitted head over an image, shaded by how it faces the camera; returns a copy."""
+def draw_head(image: Image, person: Person, tick: int, head: HeadModel, camera: Camera) -> Image:
+    """The fitted head of one tick over an image that ``camera`` sees; returns a copy."""
     from dialogbuild.head.pose import HeadPose, pose_head, to_camera
-    from dialogbuild.render.raster_numba import NumbaRasterizer
+    from dialogbuild.render.overlay import overlay_mesh
 
     names = ("expr", "root_rad", "neck_rad", "jaw_rad", "eyes_rad", "transl_m")
     pose = HeadPose(person.shape, *(person.motion[name][tick : tick + 1] for name in names))
-    points = to_camera(pose_head(head, pose), pose.transl_m)[0].astype(np.float64)
-    raster = NumbaRasterizer()
-    finer = 2
-    faces = _above_shoulders(head)
-    size = (camera.height_px * finer, camera.width_px * finer)
-    hits = raster.rasterize(camera.scaled(finer).project_with_depth(points), faces, size)
-    normals = raster.interpolate(vertex_normals(points, faces), faces, hits)
-    length = np.linalg.norm(normals, axis=2)
-    unit = normals / np.maximum(length, 1e-9)[..., None]
-    facing = np.clip(-unit[..., 2], 0, 1)
-    light = np.clip(unit @ np.array([-0.45, -0.55, -0.7]), 0, 1)  # from the upper left, camera axes
-    colour = np.array([150.0, 196.0, 255.0]) * (0.18 + 0.82 * light)[..., None]
-    cover = (hits.face_id >= 0) * alpha * (0.55 + 0.45 * facing)
-    h, w = camera.height_px, camera.width_px
-    layer = (colour * cover[..., None]).reshape(h, finer, w, finer, 3).mean((1, 3))
-    left = (1 - cover).reshape(h, finer, w, finer).mean((1, 3))[..., None]
-    return np.asarray(np.clip(image * left + layer, 0, 255), np.uint8)
+    vertices = to_camera(pose_head(head, pose), pose.transl_m)[0]
+    return overlay_mesh(image, vertices, _above_shoulders(head), camera, colour=(0.62, 0.8, 1.0), alpha=0.6)
 
 
 def _above_shoulders(head: HeadModel) -> NDArray[np.int32]:
     torso = np.zeros(head.n_vertices, bool)
     torso[head.masks.get("torso", np.zeros(0, np.int32))] = True
     return np.asarray(head.faces[~torso[head.faces].any(axis=1)])
-
-
-def vertex_normals(points: NDArray[Any], faces: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Area-weighted normals (V, 3), not normalised; outward for counter-clockwise faces."""
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    face = np.cross(b - a, c - a)
-    out = np.zeros_like(points)
-    for k in range(3):
-        np.add.at(out, faces[:, k], face)
-    return out
 
 
 def montage(images: Sequence[Image], gap_px: int = 4) -> Image:

@@ -140,6 +140,24 @@ def _expr_names(camera: dict[str, Any], n_expr: int) -> list[str]:
     return [f"expr_{i:03d}" for i in range(n_expr)]
 
 
+def _head_facts(camera: dict[str, Any], n_shape: int, n_expr: int) -> dict[str, Any]:
+    about = {"model_id": camera["model_id"], "licence": camera["licence"], "sha256": camera["head_sha256"]}
+    return {**about, "n_shape": n_shape, "n_expr": n_expr, "expr_names": _expr_names(camera, n_expr)}
+
+
+def _identity_rows(inputs: Inputs, identity: Columns) -> list[dict[str, Any]]:
+    return [
+        {
+            "identity_id": rows.identity_name(inputs.video_id, person),
+            "video_id": inputs.video_id,
+            "person": person,
+            "shape": identity["shape"][i].tolist(),
+            "shape_sigma": identity["shape_sigma"][i].tolist(),
+        }
+        for i, person in enumerate(identity["person"].tolist())
+    ]
+
+
 def _record(
     inputs: Inputs, span: tuple[int, int], n_shots: int, states: Columns, persons: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -149,38 +167,20 @@ def _record(
     listed = read_table(inputs["assign"] / "persons.parquet")
     turns = rows.turn_rows(read_table(inputs["assign"] / "turns.parquet"), inputs.item, *span)
     sides = dict(zip(listed["person"].tolist(), listed["side"].tolist(), strict=True))
-    n_expr = persons[0]["motion"]["expr"].shape[1]
-    head = {
-        **{name: camera[name] for name in ("model_id", "licence")},
-        "sha256": camera["head_sha256"],
-        "n_shape": int(identity["shape"].shape[1]),
-        "n_expr": int(n_expr),
-        "expr_names": _expr_names(camera, n_expr),
-    }
-    fitted = [rows.bit(p["motion"]["valid"], "fit_ok") for p in persons]
+    motion = [p["motion"] for p in persons]
+    fitted = [rows.bit(m["valid"], "fit_ok") for m in motion]
+    talk = (inputs.video_id, inputs.item, span, n_shots, motion[0]["pts"], states, turns)
     return {
         "video": rows.video_row(json.loads((inputs["ingest"] / "video.json").read_text())),
-        "conversation": rows.conversation_row(
-            inputs.video_id, inputs.item, span, n_shots, persons[0]["motion"]["pts"], states, turns
-        ),
-        "identities": [
-            {
-                "identity_id": rows.identity_name(inputs.video_id, person),
-                "video_id": inputs.video_id,
-                "person": person,
-                "shape": identity["shape"][i].tolist(),
-                "shape_sigma": identity["shape_sigma"][i].tolist(),
-            }
-            for i, person in enumerate(identity["person"].tolist())
-        ],
+        "conversation": rows.conversation_row(*talk),
+        "identities": _identity_rows(inputs, identity),
         "tracks": [
-            rows.track_row(inputs.item, inputs.video_id, k, sides[k], camera, p["motion"]["valid"])
-            for k, p in enumerate(persons)
+            rows.track_row(inputs.item, inputs.video_id, k, sides[k], camera, m["valid"]) for k, m in enumerate(motion)
         ],
         "turns": turns,
-        "convention": conventions(head),
+        "convention": conventions(_head_facts(camera, identity["shape"].shape[1], motion[0]["expr"].shape[1])),
         "moments": {
-            name: stats.merge([stats.moments(p["motion"][name][ok]) for p, ok in zip(persons, fitted, strict=True)])
+            name: stats.merge([stats.moments(m[name][ok]) for m, ok in zip(motion, fitted, strict=True)])
             for name in stats.STATS_COLUMNS
         },
         "quality": json.loads((inputs["quality"] / "quality.json").read_text()),
