@@ -223,7 +223,7 @@ def _inner_parts(
         image[texels] = np.array(colour) * depth
         gloss[texels] = 0.12 * (depth[:, 0] - back)
     teeth = canvas.is_region("teeth")
-    image[teeth] = _teeth_colour(model, p)[teeth]
+    image[teeth] = _teeth_colour(model, p[teeth])
     gloss[teeth] = 0.35
     return image, gloss
 

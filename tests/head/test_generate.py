@@ -44,7 +44,7 @@ def test_aligning_undoes_a_similarity() -> None:
 def test_mirror_pairs_recovers_a_known_symmetry() -> None:
     rng = np.random.default_rng(1)
     half = rng.uniform(0.5, 3, (50, 3))
-    points = np.concatenate([half, half * [-1, 1, 1]]) + [0.7, 0, 0]
+    points = np.concatenate([half, half * [-1, 1, 1]]) + np.array([0.7, 0, 0])
     padded = np.concatenate([points, np.tile([[0.7, 9.0, 9.0]], (300, 1)) + np.arange(300)[:, None] * [0, 1, 0]])
     pair, plane = generate.mirror_pairs(padded)
     assert plane == pytest.approx(0.7, abs=0.05)
