@@ -27,6 +27,7 @@ class Server(ThreadingHTTPServer):
     cuts = 0  # how many more answers break off half way
     busy = 0  # how many more answers are 503
     ranges = True
+    shift = 0  # bytes by which a range begins too late
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -70,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
         data, start, status = self.server.video, 0, 200
         tags = {"ETag": self.server.etag}
         if self.headers["Range"] and self.server.ranges and self.headers["If-Range"] in (None, self.server.etag):
-            start, status = int(self.headers["Range"].removeprefix("bytes=").split("-")[0]), 206
+            start, status = int(self.headers["Range"].removeprefix("bytes=").split("-")[0]) + self.server.shift, 206
             if start >= len(data):
                 return self.reply(416, b"", "text/plain", **{"Content-Range": f"bytes */{len(data)}"})
             tags["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
@@ -177,9 +178,21 @@ def test_a_file_that_changed_meanwhile_is_not_glued_to_the_old_half(server, tmp_
     url, once = f"{server.url}/good/talk.mp4", replace(FAST, attempts=1)
     server.cuts = 1
     one(url, tmp_path, once)
-    server.etag, server.video = '"v2"', server.video + b"\0\0\0\x10free12345678"
+    server.etag, server.video = '"v2"', make_video(tmp_path / "other.avi", 90, chirps_s=[1.0]).read_bytes()
     assert one(url, tmp_path, once).etag == '"v2"'
-    assert (tmp_path / files(tmp_path)[0]).read_bytes() == server.video
+    assert (tmp_path / read_records(tmp_path)[0].file).read_bytes() == server.video
+
+
+def test_a_range_that_begins_elsewhere_than_asked_is_not_used(server, tmp_path):
+    url, once = f"{server.url}/good/talk.mp4", replace(FAST, attempts=1)
+    server.cuts = 1
+    one(url, tmp_path, once)
+    server.shift = 7
+    record = one(url, tmp_path, once)
+    assert record.status == "failed"
+    assert "the server sent 'bytes" in record.reason
+    server.shift = 0
+    assert one(url, tmp_path, once).sha256 == hashlib.sha256(server.video).hexdigest()
 
 
 def test_a_server_without_ranges_starts_over(server, tmp_path):
@@ -371,10 +384,13 @@ def test_a_journal_cut_off_by_a_crash_loses_at_most_its_last_line(server, tmp_pa
     assert {r.url: r.status for r in read_records(tmp_path)} == dict.fromkeys(urls, "ok")
 
 
-def test_an_interrupted_run_keeps_what_it_had(server, tmp_path, monkeypatch):
+@pytest.mark.parametrize("torn", [False, True])
+def test_an_interrupted_run_keeps_what_it_had(server, tmp_path, monkeypatch, torn):
     import dialogbuild.download as module
 
     real, seen = module._fetch_one, []
+    if torn:
+        (tmp_path / "sources.jsonl").write_text('{"url": "http://x.org/cut off by a cra')
 
     def stop_at_second(source, *rest):
         seen.append(source)
