@@ -68,7 +68,7 @@ def stills(person: Person, ticks: Sequence[int], head: HeadModel | None, px: int
         plain.append(_shrink(image, px))
         points = crop.apply(matrix, person.landmarks["lmk_px"][tick].reshape(-1, 2))
         known = bit(valid, "landmarks_ok")[0]
-        dotted.append(_shrink(draw_landmarks(image, points, (0.45, 1, 0.55), 1.6), px) if known else plain[-1])
+        dotted.append(_shrink(draw_landmarks(image, points, (0.45, 1, 0.55), 2.2), px) if known else plain[-1])
         if head is not None:
             fine = 2 * px  # drawn at twice the size: edges come out smooth
             camera = crop_camera(person, matrix * (fine / CROP_PX), fine)
