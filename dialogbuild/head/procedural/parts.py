@@ -123,8 +123,10 @@ def mouth_bag(skin: Array, loop: Ids, skin_weights: Array) -> Part:
     middle = np.clip(1 - (lips[:, 0] / np.abs(lips[:, 0]).max()) ** 2, 0, 1) ** 0.5
     # just behind the seam the lips press into each other, so that no tooth shows between closed lips
     # depth behind the lips, height away from the seam, widening, pull towards the throat (cm, cm, factor, 0..1)
-    profile = [(0, 0, 1.0, 0), (0.10, -0.035, 1.0, 0), (0.22, 0.08, 1.0, 0), (0.45, 0.5, 1.02, 0), (0.7, 1.05, 1.05, 0), (1.5, 1.35, 1.15, 0.1),
-               (3.2, 1.5, 1.15, 0.5), (5.0, 1.4, 0.9, 0.9), (6.2, 0.6, 0.5, 1.0)]  # fmt: skip
+    profile = [
+        (0, 0, 1.0, 0), (0.10, -0.035, 1.0, 0), (0.22, 0.08, 1.0, 0), (0.45, 0.5, 1.02, 0), (0.7, 1.05, 1.05, 0),
+        (1.5, 1.35, 1.15, 0.1), (3.2, 1.5, 1.15, 0.5), (5.0, 1.4, 0.9, 0.9), (6.2, 0.6, 0.5, 1.0),
+    ]  # fmt: skip
     rows = []
     for depth, height, widen, pull in profile:
         z = lips[:, 2] - depth
