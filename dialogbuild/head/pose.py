@@ -1,8 +1,8 @@
 """Posing a head: blendshapes, then linear blend skinning in FLAME's order.
 
-Source: T. Li et al., "Learning a model of facial shape and expression from 4D scans" (SIGGRAPH Asia 2017),
-equations 1-5. As in the authors' released code, joints are regressed from the vertices with identity *and*
-expression applied, before pose corrections.
+Source: T. Li et al., "Learning a model of facial shape and expression from 4D scans" (SIGGRAPH
+Asia 2017). As in the authors' released code, joints are regressed from the vertices with identity *and* expression
+applied, before pose corrections.
 """
 
 from __future__ import annotations

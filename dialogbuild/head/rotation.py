@@ -1,7 +1,7 @@
 """Rotations as axis-angle vectors: exponential and log maps of SO(3) and their Jacobians, batched.
 
 Formulas: J. Sola, J. Deray, D. Atchuthan, "A micro Lie theory for state estimation in robotics" (2018),
-equations 132-146. All functions take any leading shape, compute in float64 and are exact at zero: below
+appendix on SO(3). All functions take any leading shape, compute in float64 and are exact at zero: below
 ``_SMALL_RAD`` the coefficients switch to their Taylor series.
 """
 

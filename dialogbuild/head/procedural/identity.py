@@ -1,9 +1,9 @@
-"""Identity: anthropometric directions, turned into orthogonal ones of unit sigma.
+"""Identity: hand-made directions, turned into orthogonal ones of unit sigma.
 
-Each mode below is one standard deviation among adults, about: face breadth and height 5 and 6 mm, nose 3 mm, lips
-2 mm (Farkas, "Anthropometry of the head and face", 1994, tables of young adults, rounded). Modes overlap, so their
-covariance is diagonalised: the directions are its principal ones, scaled to one sigma, and a draw of independent
-standard normals has exactly the modes' covariance.
+Each mode below is meant as one standard deviation among adults: face breadth and height about 5 and 6 mm, nose 3 mm,
+lips 2 mm. The sizes were set by hand and judged on renders of random people; they are not measured statistics. Modes
+overlap, so their covariance is diagonalised: the directions are its principal ones, scaled to one sigma. A draw of
+independent standard normals has the modes' covariance, less the few smallest directions that are dropped.
 """
 
 from __future__ import annotations
