@@ -90,6 +90,20 @@ def test_light_adds_up_in_linear_space(head: HeadModel) -> None:
     np.testing.assert_allclose((sh_only + key_only)[unclipped], both[unclipped], atol=0.02)
 
 
+def test_the_outline_blends_with_the_background(head: HeadModel, look: Appearance) -> None:
+    """A white head before a white wall leaves no seam; a black one leaves grey pixels on its outline only."""
+    sh = np.zeros((9, 3), np.float32)
+    sh[0] = 1 / 0.282095
+    wall = np.full((240, 240, 3), 255, np.uint8)
+    white = tuple(np.ones_like(t) * np.array([1, 1, 1, 0], np.float32) for t in look.textures)
+    image = render_head(head, replace(look, textures=white), _vertices(head), CAMERA, Lighting(sh), wall)
+    assert image.min() >= 254
+    black = render_head(head, look, _vertices(head), CAMERA, Lighting(0 * sh), wall)
+    assert set(np.unique(black[115:125, 115:125])) == {0}
+    grey = (black > 0) & (black < 255)
+    assert 50 < grey.any(-1).sum() < 3000
+
+
 def test_a_head_outside_or_behind_the_view_leaves_the_background(head: HeadModel, look: Appearance) -> None:
     for shift in ([5.0, 0, 0], [0, 0, -3.0]):
         image = render_head(head, look, _vertices(head) + np.float32(shift), CAMERA, studio_light(), _background())
