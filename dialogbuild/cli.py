@@ -51,7 +51,7 @@ def _print_outcome(finished: Any, seconds: float) -> None:
     _say(f"{finished.computed} jobs ran, the rest was there already; {seconds:.1f} s")
 
 
-@app.command()
+@app.command(short_help="Videos in, dataset and report out.")
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe's name (demo, mango_dialog, …) or a path to a .toml file.")],
     src: Src,
@@ -104,6 +104,13 @@ def _leave(finished: Any) -> None:
         raise typer.Exit(3)
 
 
+def _short(sentence: str, width: int = 60) -> str:
+    """The sentence up to the last clause that fits a terminal's line."""
+    ends = [i for stop in (". ", "; ", ", ", " and ") for i in range(len(sentence)) if sentence.startswith(stop, i)]
+    fitting = [i for i in [*ends, len(sentence.rstrip("."))] if i <= width]
+    return sentence[: max(fitting, default=width)] + "."
+
+
 def _stage_verb(name: str) -> None:
     doc = ast.get_docstring(ast.parse((Path(__file__).parent / "stages" / f"{name}.py").read_text())) or name
     title, _, body = doc.partition("\n")
@@ -130,15 +137,16 @@ def _stage_verb(name: str) -> None:
                 _say(f"{row.item}  {row.path}")
         _leave(finished)
 
-    summary = title.split(": ", 1)[-1].capitalize()
+    title = title.split(": ", 1)[-1]
+    summary = title[0].upper() + title[1:]
     command.__doc__ = (
         f"{summary}\n\n\b\n{body.strip()}\n\nWhat the stage needs is run first; `dialogbuild settings {verb}` "
         "lists what can be set."
     )
-    app.command(verb, rich_help_panel="Stages", short_help=summary)(command)
+    app.command(verb, rich_help_panel="Stages", short_help=_short(summary))(command)
 
 
-@app.command()
+@app.command(short_help="The built-in synthetic dialogue, through every stage.")
 def demo(
     out: Out = Path("out/demo"),
     seconds: Annotated[float, typer.Option(help="Length of the dialogue.")] = 20.0,
@@ -157,7 +165,7 @@ def demo(
     run("demo", video.parent, out, workers, "", None, quiet)
 
 
-@app.command()
+@app.command(short_help="Fetch the videos of a source list.")
 def download(
     sources: Annotated[
         Path, typer.Argument(help="A list: .txt (a URL or path per line), .csv or .jsonl with url, licence, …")
@@ -182,7 +190,7 @@ def download(
         raise typer.Exit(3)
 
 
-@app.command()
+@app.command(short_help="What is done, rejected, quarantined, to run.")
 def status(out: Out = Path("out")) -> None:
     """What is done, rejected, quarantined, pending or stale in a folder; computes nothing."""
     from dialogbuild.explain import status_lines
@@ -190,7 +198,7 @@ def status(out: Out = Path("out")) -> None:
     _say("\n".join(status_lines(out)))
 
 
-@app.command()
+@app.command(short_help="Why an item ran, was skipped or rejected.")
 def explain(
     item: Annotated[str, typer.Argument(help="A video id or clip id, or part of one.")], out: Out = Path("out")
 ) -> None:
@@ -200,7 +208,7 @@ def explain(
     _say("\n".join(explain_lines(out, item)))
 
 
-@app.command()
+@app.command(short_help="Artefacts that nothing needs any more.")
 def gc(
     out: Out = Path("out"), delete: Annotated[bool, typer.Option("--delete", help="Really delete.")] = False
 ) -> None:
@@ -214,7 +222,7 @@ def gc(
     _say(f"{total / 1e6:.1f} MB {'deleted' if delete else 'could go; add --delete'}")
 
 
-@app.command()
+@app.command(short_help="Check a dataset against its own contract.")
 def validate(
     dataset: Annotated[Path, typer.Argument(help="The dataset folder (the one with CURRENT in it).")],
     deep: Annotated[bool, typer.Option("--deep", help="Also read every page, sample and frame.")] = False,
@@ -230,7 +238,7 @@ def validate(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(short_help="Write the report page again.")
 def report(out: Out = Path("out")) -> None:
     """Write the report page of a finished run again, from what is on disk."""
     from dialogbuild.pipeline import Places, write_report_of
@@ -239,7 +247,7 @@ def report(out: Out = Path("out")) -> None:
     _say(str(Places(out).report))
 
 
-@app.command()
+@app.command(short_help="Every setting, its value and its reason.")
 def settings(
     stage: Annotated[str, typer.Argument(help="A stage; all of them when left out.")] = "",
     recipe: Annotated[str, typer.Option(help="Whose values to show.")] = "demo",
@@ -258,7 +266,7 @@ def settings(
             _say()
 
 
-@app.command()
+@app.command(short_help="What is installed, and what is missing.")
 def doctor() -> None:
     """Versions, devices, programs and model files: what is here, and what each missing part would give."""
     from dialogbuild.doctor import lines
