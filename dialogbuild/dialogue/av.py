@@ -17,6 +17,7 @@ from dialogbuild.dialogue.cluster import axis_llr, to_ticks
 from dialogbuild.dialogue.pcm import Array
 
 Pairing = Literal["identity", "swap", "only_0", "only_1", "unlinked"]
+_MIRROR: dict[Pairing, Pairing] = {"identity": "swap", "swap": "identity", "only_0": "only_1", "only_1": "only_0"}
 PAIRINGS: tuple[Pairing, ...] = ("identity", "swap", "only_0", "only_1", "unlinked")
 _CLIP_NATS = 6.0
 
@@ -26,7 +27,7 @@ class Weights:
     """Exponents on each kind of evidence: neighbouring ticks share windows, so their nats must not simply add up."""
 
     vad: float = 0.35
-    lip: float = 0.3
+    lip: float = 0.5
     voice: float = 0.12
 
 
@@ -104,8 +105,10 @@ class Verdict:
             k does all the talking; ``unlinked``: the two voices do not follow the two faces.
         probability: of every pairing, summing to 1.
         log_evidence: of every pairing, nats.
-        margin: nats between ``identity`` and ``swap``: how sure it is which voice is which face.
-        contrast: 0..1, how clearly speech goes to one person: mean of ``|p_0 - p_1|`` over ticks with speech.
+        margin: nats between ``identity`` and ``swap``, or between ``only_0`` and ``only_1`` when one of these is best:
+            how sure it is which face is which speaker.
+        contrast: 0..1, how clearly speech goes to one person: mean of ``|p_0 - p_1|`` over ticks with speech; 0 under
+            ``only_k``, which leaves no choice.
         decoded: the chain under the best pairing.
     """
 
@@ -201,14 +204,15 @@ def pair_voices(seen: Observed, weights: Weights = Weights(), prior: LipModel = 
     decoded = {pairing: decode(seen, pairing, weights, prior) for pairing in PAIRINGS}
     evidence = {pairing: d.log_evidence for pairing, d in decoded.items()}
     best = max(PAIRINGS, key=lambda pairing: evidence[pairing])
+    linked = abs(evidence["identity"] - evidence["swap"])
     odds = np.exp(np.array([evidence[pairing] - evidence[best] for pairing in PAIRINGS]))
     probability = dict(zip(PAIRINGS, (odds / odds.sum()).tolist(), strict=True))
     return Verdict(
         pairing=best,
         probability=probability,
         log_evidence=evidence,
-        margin=abs(evidence["identity"] - evidence["swap"]),
-        contrast=speaker_contrast(decoded[best].p_speak, seen.p_speech),
+        margin=abs(evidence[best] - evidence[_MIRROR[best]]) if best in _MIRROR else linked,
+        contrast=0.0 if best in ("only_0", "only_1") else speaker_contrast(decoded[best].p_speak, seen.p_speech),
         decoded=decoded[best],
     )
 

@@ -56,7 +56,9 @@ class Config(StageConfig):
     vad_weight: float = Field(
         0.35, ge=0, description="exponent on voice activity: neighbouring ticks are not independent"
     )
-    lip_weight: float = Field(0.3, ge=0, description="exponent on lip motion: half a syllable spans 4 ticks")
+    lip_weight: float = Field(
+        0.5, ge=0, description="exponent on lip motion: its speed at neighbouring ticks agrees; 0.45-0.6 work alike"
+    )
     voice_weight: float = Field(0.12, ge=0, description="exponent on the voice: a 1.6 s window spans 40 ticks")
     min_on_s: float = Field(0.2, ge=0, description="s; shorter activity is a click or a breath")
     fill_s: float = Field(0.25, ge=0, description="s; shorter pauses are stop closures")
@@ -88,20 +90,20 @@ def check_speakers(verdict: Verdict, speak_s: Array, voices: dict[str, Any], con
     """Both speak, and it is clear who is who. ``speak_s`` (2,).
 
     Raises:
-        Reject: one_voice, silent_partner, ambiguous_speakers.
+        Reject: ambiguous_speakers, one_voice, silent_partner.
     """
-    quiet = int(np.argmin(speak_s))
-    if speak_s[quiet] < config.min_speak_s:
-        alone = voices["n_voices"] < 2 and not voices["doubtful"]
-        raise Reject("one_voice" if alone else "silent_partner", person=quiet, seconds=round(float(speak_s[quiet]), 3))
     posterior = which_face(verdict)
     if posterior < config.min_posterior and verdict.contrast < config.min_contrast:
         values = {"margin": verdict.margin, "posterior": posterior, "contrast": verdict.contrast}
         raise Reject("ambiguous_speakers", **{name: round(value, 4) for name, value in values.items()})
+    quiet = int(np.argmin(speak_s))
+    if speak_s[quiet] < config.min_speak_s:
+        alone = voices["n_voices"] < 2 and not voices["doubtful"]
+        raise Reject("one_voice" if alone else "silent_partner", person=quiet, seconds=round(float(speak_s[quiet]), 3))
 
 
 def which_face(verdict: Verdict) -> float:
-    """Probability of the better of the two ways to pair two voices with two faces, 0.5..1."""
+    """Probability of the better of the two ways to give the faces their parts, 0.5..1."""
     return float(1.0 / (1.0 + np.exp(-verdict.margin)))
 
 

@@ -43,10 +43,8 @@ class Config(StageConfig):
     hop_s: float = Field(0.12, gt=0, le=0.8, description="s between embedding windows: three ticks")
     min_p_speech: float = Field(0.5, gt=0, lt=1, description="probability above which a tick holds speech")
     min_window_speech: float = Field(0.6, gt=0, le=1, description="share of a 1.6 s window that must be speech")
-    min_gain: float = Field(
-        1.0, gt=0, description="nats/s by which two voices must beat one; read speech: one <= 0.8, two >= 1.2"
-    )
-    doubt: float = Field(1.4, ge=1, description="factor around min_gain within which the count is doubtful")
+    sure_one: float = Field(0.15, ge=0, description="nats/s that two voices gain over one; below, it is one voice")
+    sure_two: float = Field(1.0, gt=0, description="nats/s; above, there are two voices; one voice gained 0.84 at most")
     min_voice_s: float = Field(1.0, ge=0, description="s of speech that a second voice must have")
     min_on_s: float = Field(0.2, ge=0, description="s; shorter speech is a click or a breath")
     fill_s: float = Field(0.25, ge=0, description="s; shorter pauses are stop closures")
@@ -119,7 +117,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     gain = embedding.speech_gain(pcm, speech, pcm.n_samples // n_ticks)
     vectors = encoder.embed(pcm, centre_s, gain, inputs.progress)
     voices = cluster.split(vectors, np.round(centre_s / config.hop_s).astype(int), config.hop_s, WINDOW_S)
-    rule = cluster.VoiceRule(config.min_gain, config.doubt, config.min_voice_s)
+    rule = cluster.VoiceRule(config.sure_one, config.sure_two, config.min_voice_s)
     n_voices, doubtful = cluster.count_voices(voices, speech_s, rule, encoder.backend)
     posterior, llr = np.zeros((n_ticks, 2), np.float32), np.zeros(n_ticks, np.float32)
     if voices is not None:

@@ -54,7 +54,8 @@ def test_many_shots_are_linked_without_trying_every_labelling() -> None:
         for i, w in enumerate(np.random.default_rng(0).integers(0, 2, 40).tolist())
     ]
     truth = np.random.default_rng(0).integers(0, 2, 40)
-    found = np.array([people(*shots)[i] for i in range(40)])
+    labels = people(*shots)
+    found = np.array([labels[i] for i in range(40)])
     assert (found == truth).all() or (found == 1 - truth).all()
 
 

@@ -1,11 +1,13 @@
 """One voice or two."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dialogbuild.dialogue import cluster
 
-RULE = cluster.VoiceRule(min_gain=1.0, doubt=1.4, min_voice_s=1.0)
+RULE = cluster.VoiceRule(sure_one=0.15, sure_two=1.0, min_voice_s=1.0)
 STEP_S, WINDOW_S = 0.12, 1.6
 
 
@@ -42,10 +44,21 @@ def test_two_voices_in_turn_are_told_apart(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_one_voice_is_not_forced_into_two(seed: int) -> None:
-    voices = split(cloud(np.random.default_rng(seed), np.zeros(160, int), cosine=0.65))
-    count, doubtful = cluster.count_voices(voices, 160 * STEP_S, RULE, "ge2e")
-    assert (count, doubtful) == (1, False)
+def test_one_voice_is_never_surely_two_and_gains_less_than_two_do(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    one = split(cloud(rng, np.zeros(160, int), cosine=0.65))
+    two = split(cloud(rng, owners(20, 160), cosine=0.65))
+    count, doubtful = cluster.count_voices(one, 160 * STEP_S, RULE, "ge2e")
+    assert count == 1 or doubtful
+    assert one.evidence_gain < 0.5 * two.evidence_gain
+
+
+def test_the_count_is_sure_only_outside_the_doubtful_zone() -> None:
+    two = split(cloud(np.random.default_rng(0), owners(20, 160), cosine=0.65))
+    for gain, expected in ((0.1, (1, False)), (0.5, (2, True)), (1.5, (2, False))):
+        assert cluster.count_voices(replace(two, evidence_gain=gain), 20.0, RULE, "ge2e") == expected
+    brief = replace(two, share=(0.99, 0.01), evidence_gain=0.5)
+    assert cluster.count_voices(brief, 20.0, RULE, "ge2e") == (1, True)
 
 
 def test_a_rare_voice_keeps_its_few_windows() -> None:
