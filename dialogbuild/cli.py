@@ -29,6 +29,7 @@ Workers = Annotated[int, typer.Option(help="Processes, one thread each; 0 = one 
 Setting = Annotated[
     list[str] | None, typer.Option("--set", help="Override a setting of the recipe: segment.min_s=5 (repeatable).")
 ]
+Head = Annotated[str | None, typer.Option(help="Head model: procedural-v1 (built in) or the path of a FLAME file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
@@ -36,10 +37,10 @@ def _say(text: str = "") -> None:
     typer.echo(text)
 
 
-def _recipe(name: str, settings: list[str] | None, stages: tuple[str, ...] = ORDER) -> Any:
+def _recipe(name: str, settings: list[str] | None, head: str | None = None, stages: tuple[str, ...] = ORDER) -> Any:
     from dialogbuild.recipe import load_recipe, override
 
-    return load_recipe(name, stages, override(settings or ()))
+    return load_recipe(name, stages, override(settings or ()), head)
 
 
 def _print_outcome(finished: Any, seconds: float) -> None:
@@ -56,6 +57,7 @@ def run(
     recipe: Annotated[str, typer.Argument(help="A recipe's name (demo, mango_dialog, …) or a path to a .toml file.")],
     src: Src,
     out: Out = Path("out"),
+    head: Head = None,
     workers: Workers = 0,
     share: Annotated[
         str, typer.Option("--shard", help="Take only part INDEX/COUNT of the sources, such as 3/16.")
@@ -76,7 +78,7 @@ def run(
     started = _clock()
     places = Places(out)
     part = Share.parse(share)
-    finished = run_stages(_recipe(recipe, settings), src, places, workers, part, quiet or None)
+    finished = run_stages(_recipe(recipe, settings, head), src, places, workers, part, quiet or None)
     if part.count == 1:
         published = finish(places, finished, src)
         _print_outcome(finished, _clock() - started)
@@ -120,6 +122,7 @@ def _stage_verb(name: str) -> None:
         src: Src,
         out: Out = Path("out"),
         recipe: Annotated[str, typer.Option(help="Where the settings come from.")] = "demo",
+        head: Head = None,
         workers: Workers = 0,
         settings: Setting = None,
         quiet: Quiet = False,
@@ -129,7 +132,7 @@ def _stage_verb(name: str) -> None:
 
         started = _clock()
         finished = run_stages(
-            _recipe(recipe, settings, upstream_of(name)), src, Places(out), workers, quiet=quiet or None
+            _recipe(recipe, settings, head, upstream_of(name)), src, Places(out), workers, quiet=quiet or None
         )
         _print_outcome(finished, _clock() - started)
         for row in finished.entries:
@@ -162,7 +165,7 @@ def demo(
         video.parent.mkdir(parents=True, exist_ok=True)
         _say(f"rendering {seconds:g} s of dialogue to {video} …")
         make_dialogue(DialogueSpec(seed=seed, duration_s=seconds), video)
-    run("demo", video.parent, out, workers, "", None, quiet)
+    run("demo", video.parent, out, None, workers, "", None, quiet)
 
 
 @app.command(short_help="Fetch the videos of a source list.")

@@ -69,9 +69,12 @@ def override(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def load_recipe(
-    spec: str | Path, stages: tuple[str, ...] = ORDER, changes: Mapping[str, Mapping[str, Any]] | None = None
+    spec: str | Path,
+    stages: tuple[str, ...] = ORDER,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    head: str | None = None,
 ) -> Recipe:
-    """Read a recipe by path or by the name of a shipped one; ``changes`` replace single settings.
+    """Read a recipe by path or by the name of a shipped one; ``changes`` and ``head`` replace what it says.
 
     Raises:
         ConfigError: no such recipe, no valid TOML, an unknown key or a value out of its range; the message
@@ -91,13 +94,17 @@ def load_recipe(
         raise ConfigError(f"there is no recipe at {path}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from None
+    if head is not None:
+        raw["head"] = head
     for stage, table in (changes or {}).items():
         raw[stage] = {**raw.get(stage, {}), **table}
     return parse_recipe({"name": path.stem, **raw}, stages, str(path))
 
 
 def parse_recipe(raw: Mapping[str, Any], stages: tuple[str, ...] = ORDER, where: str = "recipe") -> Recipe:
-    """Build a recipe from plain values: one table per stage, ``name`` and ``description`` beside them.
+    """Build a recipe from plain values: one table per stage; beside them ``name``, ``description`` and ``head``.
+
+    ``head`` is the head model of every stage that needs one: ``procedural-v1`` or a path.
 
     Raises:
         ConfigError: all that is wrong, at once.
@@ -105,7 +112,7 @@ def parse_recipe(raw: Mapping[str, Any], stages: tuple[str, ...] = ORDER, where:
     problems: list[str] = []
     configs: dict[str, StageConfig] = {}
     for key in raw:
-        if key not in ("name", "description", *ORDER):
+        if key not in ("name", "description", "head", *ORDER):
             problems.append(f"[{key}]: no such stage{_guess(key, ORDER)}")
     loaded = tuple(load_stage(name) for name in stages)
     for stage in loaded:
@@ -113,6 +120,8 @@ def parse_recipe(raw: Mapping[str, Any], stages: tuple[str, ...] = ORDER, where:
         if not isinstance(given, Mapping):
             problems.append(f"{stage.name}: a table is expected, [{stage.name}]")
             continue
+        if "head" in raw and "head" in stage.config.model_fields:
+            given = {"head": raw["head"], **given}
         try:
             configs[stage.name] = stage.config.model_validate(dict(given))
         except ValidationError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dialogbuild.head.model import HeadModel
 
-__all__ = ["HeadModel", "load_head"]
+__all__ = ["HeadModel", "head_files", "load_head"]
 
 PROCEDURAL = "procedural-v1"
 
@@ -28,3 +28,18 @@ def load_head(spec: str | Path = PROCEDURAL) -> HeadModel:
     from dialogbuild.head.flame import load_flame
 
     return load_flame(Path(spec))
+
+
+def head_files(spec: str | Path = PROCEDURAL) -> list[Path]:
+    """The files whose content decides what ``load_head(spec)`` gives: constants and code, or a model's files.
+
+    Raises:
+        MissingPart: the file does not exist; the message says where to get it.
+    """
+    if str(spec) == PROCEDURAL:
+        from dialogbuild.head.procedural import source_files
+
+        return source_files()
+    from dialogbuild.head.flame import flame_files
+
+    return flame_files(Path(spec))

@@ -22,6 +22,7 @@ from dialogbuild.head.safe_pickle import load_object_npy, load_pickle, plain
 
 WHERE = "register at https://flame.is.tue.mpg.de, download FLAME 2023 Open, and give the path of its .pkl"
 N_VERTICES, N_FACES, N_SHAPE, N_EXPR = 5023, 9976, 300, 100
+_MEDIAPIPE, _LANDMARKS, _MASK_FILE = "mediapipe_landmark_embedding.npz", "landmark_embedding.npy", "FLAME_masks.pkl"
 _FILES = ("flame2023_Open.pkl", "flame2023.pkl", "flame2023_no_jaw.pkl", "generic_model.pkl")
 
 _EXPECTED: dict[str, tuple[int, ...]] = {
@@ -91,8 +92,19 @@ def load_flame(
         expr_names=tuple(f"expr_{k:03d}" for k in range(n_expr)),
         lid_expr=None,
         landmarks=_landmarks(file.parent, mediapipe_embedding, landmark_embedding),
-        masks=_masks(_beside(file.parent, masks, "FLAME_masks.pkl")),
+        masks=_masks(_beside(file.parent, masks, _MASK_FILE)),
     )
+
+
+def flame_files(path: Path) -> list[Path]:
+    """The files that ``load_flame(path)`` reads.
+
+    Raises:
+        MissingPart: there is no model; the message says where to get it.
+    """
+    file = _model_file(path)
+    beside = (_MEDIAPIPE, _LANDMARKS, _MASK_FILE)
+    return [file, *(file.parent / name for name in beside if (file.parent / name).is_file())]
 
 
 def _model_file(path: Path) -> Path:
@@ -157,10 +169,10 @@ def _beside(folder: Path, given: Path | None, name: str) -> Path | None:
 
 def _landmarks(folder: Path, mediapipe: Path | None, ibug: Path | None) -> dict[str, Embedding]:
     out = {}
-    file = _beside(folder, mediapipe, "mediapipe_landmark_embedding.npz")
+    file = _beside(folder, mediapipe, _MEDIAPIPE)
     if file is not None:
         out["mp478"] = _read_mediapipe(file)
-    file = _beside(folder, ibug, "landmark_embedding.npy")
+    file = _beside(folder, ibug, _LANDMARKS)
     if file is not None:
         out["ibug68"] = _read_ibug(file)
     return out

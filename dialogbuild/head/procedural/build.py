@@ -160,11 +160,15 @@ def _sphere_centre(points: Array) -> Array:
     return np.asarray(np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0][:3])
 
 
+def source_files() -> list[Path]:
+    """The constants and the code that the head is a function of, in a fixed order."""
+    return [CORE_PATH, *sorted(Path(__file__).parent.glob("*.py"))]
+
+
 def _hash_of_sources() -> str:
-    """The head is a function of its constants and its code, so these are what is hashed: the arrays themselves may
-    differ in the last bit between machines."""
-    digest = hashlib.sha256(CORE_PATH.read_bytes())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    """What is hashed are the constants and the code: the arrays may differ in the last bit between machines."""
+    digest = hashlib.sha256()
+    for path in source_files():
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
