@@ -11,6 +11,7 @@ import numpy as np
 from dialogbuild.tables import Columns
 
 Array = np.ndarray[Any, np.dtype[Any]]
+LANDMARK_COLUMNS = ("track", "tick", "lmk_px", "lmk_z_px", "presence", "ok")  # what ``gather`` reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +20,14 @@ class Evidence:
 
     Attributes:
         row: (T,) row of the landmarks table, -1 for none.
-        landmarks_px: (T, 478, 2);  usable: (T,) bool, landmarks were found;  box_detected: (T,) bool.
+        landmarks_px: (T, 478, 2);  z_px: (T, 478) relative depths, smaller = nearer.
+        usable: (T,) bool, landmarks were found;  box_detected: (T,) bool.
         linked: (T - 1,) bool, tick t and t + 1 lie in one shot.
     """
 
     row: Array
     landmarks_px: Array
+    z_px: Array
     usable: Array
     box_detected: Array
     linked: Array
@@ -37,7 +40,7 @@ def gather(
 
     Args:
         tracks: columns track, tick, shot, detected, row for row as ``landmarks``.
-        landmarks: columns track, tick, lmk_px, presence, ok.
+        landmarks: columns track, tick, lmk_px, lmk_z_px, presence, ok.
         track_person: columns track, person.
 
     Raises:
@@ -55,9 +58,11 @@ def gather(
     seen = row >= 0
     points = np.zeros((n, landmarks["lmk_px"].shape[1] // 2, 2), np.float32)
     points[seen] = landmarks["lmk_px"][row[seen]].reshape(-1, points.shape[1], 2)
+    z_px = np.zeros(points.shape[:2], np.float32)
+    z_px[seen] = landmarks["lmk_z_px"][row[seen]]
     usable, detected = np.zeros(n, bool), np.zeros(n, bool)
     usable[seen], detected[seen] = landmarks["ok"][row[seen]], tracks["detected"][row[seen]]
-    return Evidence(row, points, usable, detected, _linked(tracks, np.flatnonzero(inside), start_tick, n))
+    return Evidence(row, points, z_px, usable, detected, _linked(tracks, np.flatnonzero(inside), start_tick, n))
 
 
 def _linked(tracks: Columns, rows: Array, start_tick: int, n: int) -> Array:

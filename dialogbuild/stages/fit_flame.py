@@ -2,7 +2,7 @@
 
 reads   ingest     ticks.parquet       tick, frame, pts
         tracks     tracks.parquet      track, tick, shot, detected
-        landmarks  landmarks.parquet   track, tick, lmk_px, presence, ok
+        landmarks  landmarks.parquet   track, tick, lmk_px, lmk_z_px, presence, ok
         assign     track_person.parquet  track, person
         segment    clips.parquet       clip_id, start_tick, end_tick
         identity   identity.parquet    person, shape;  camera.json
@@ -126,7 +126,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     from dataclasses import replace
 
     from dialogbuild.fit.clip import ClipOptions, fit_clip
-    from dialogbuild.fit.evidence import gather
+    from dialogbuild.fit.evidence import LANDMARK_COLUMNS, gather
     from dialogbuild.fit.gauss_newton import SolverOptions
     from dialogbuild.fit.normal import Robust
     from dialogbuild.fit.params import ParamLayout, PriorSigmas, make_prior
@@ -145,7 +145,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     clips = read_table(inputs["segment"] / "clips.parquet")
     start, end = _clip_range(clips, inputs.item)
     tracks = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "detected"])
-    landmarks = read_table(inputs["landmarks"] / "landmarks.parquet", ["track", "tick", "lmk_px", "presence", "ok"])
+    landmarks = read_table(inputs["landmarks"] / "landmarks.parquet", list(LANDMARK_COLUMNS))
     track_person = read_table(inputs["assign"] / "track_person.parquet")
     ticks = {k: v[start:end] for k, v in read_table(inputs["ingest"] / "ticks.parquet").items()}
     identity = read_table(inputs["identity"] / "identity.parquet")

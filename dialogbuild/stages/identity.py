@@ -2,12 +2,12 @@
 
 reads   ingest     video.json           width_px, height_px
         tracks     tracks.parquet       track, tick, shot, detected
-        landmarks  landmarks.parquet    track, tick, lmk_px, presence, ok
+        landmarks  landmarks.parquet    track, tick, lmk_px, lmk_z_px, presence, ok
         assign     persons.parquet      person;  track_person.parquet  track, person
         segment    clips.parquet        start_tick, end_tick
 writes  identity.parquet   person, shape (S), shape_sigma (S), in the head model's coefficients
         camera.json        model_id, head_sha256, licence, focal_px, focal_sigma_px, cx_px, cy_px, width_px, height_px,
-                           n_keyframes
+                           n_keyframes (both persons), converged, expr_names
 rejects too_few_keyframes (a person has hardly a frame with landmarks inside the clips)
 """
 
@@ -67,7 +67,7 @@ def model_files(config: Config) -> Sequence[Path]:
 
 def run(inputs: Inputs, out: Path, config: Config) -> None:
     """Gather both persons' landmarks inside the clips and solve for shapes and focal length."""
-    from dialogbuild.fit.evidence import gather
+    from dialogbuild.fit.evidence import LANDMARK_COLUMNS, gather
     from dialogbuild.fit.identity import IdentityOptions, fit_identity
     from dialogbuild.fit.normal import Robust
     from dialogbuild.fit.params import ParamLayout, PriorSigmas, make_prior
@@ -77,7 +77,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
     video = json.loads((inputs["ingest"] / "video.json").read_text())
     tracks = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "detected"])
-    landmarks = read_table(inputs["landmarks"] / "landmarks.parquet", ["track", "tick", "lmk_px", "presence", "ok"])
+    landmarks = read_table(inputs["landmarks"] / "landmarks.parquet", list(LANDMARK_COLUMNS))
     track_person = read_table(inputs["assign"] / "track_person.parquet")
     persons = np.sort(read_table(inputs["assign"] / "persons.parquet")["person"])
     ticks = candidate_ticks(read_table(inputs["segment"] / "clips.parquet"))
@@ -114,7 +114,8 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
             "cy_px": size[1] / 2,
             "width_px": video["width_px"],
             "height_px": video["height_px"],
-            "n_keyframes": [len(f) for f in fit.frames],
+            "n_keyframes": sum(len(f) for f in fit.frames),
+            "expr_names": list(head.expr_names),
             "converged": fit.converged,
         },
     )

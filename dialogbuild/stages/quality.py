@@ -242,12 +242,12 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 
 def _people(inputs: Inputs, start: int, end: int) -> list[_Person]:
-    from dialogbuild.fit.evidence import gather
+    from dialogbuild.fit.evidence import LANDMARK_COLUMNS, gather
 
     motion = read_table(inputs["fit_flame"] / "motion.parquet")
     identity = read_table(inputs["identity"] / "identity.parquet")
     tracks = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "detected"])
-    landmarks = read_table(inputs["landmarks"] / "landmarks.parquet", ["track", "tick", "lmk_px", "presence", "ok"])
+    landmarks = read_table(inputs["landmarks"] / "landmarks.parquet", list(LANDMARK_COLUMNS))
     track_person = read_table(inputs["assign"] / "track_person.parquet")
     out = []
     for person, shape in zip(identity["person"], identity["shape"], strict=True):

@@ -9,6 +9,7 @@ import pytest
 from tiny_head import tiny_head
 
 from dialogbuild.fit.clip import ClipOptions, fit_clip, lid_closure
+from dialogbuild.fit.depth import depth_block
 from dialogbuild.fit.evidence import Evidence, gather, short_gaps
 from dialogbuild.fit.gauss_newton import SolverOptions, plausible, refit_outliers, solve_frames
 from dialogbuild.fit.identity import IdentityOptions, fit_identity, select_keyframes
@@ -58,7 +59,7 @@ def _evidence(landmarks, usable=None, linked=None):
     T = len(landmarks)
     ok = np.ones(T, bool) if usable is None else usable
     link = np.ones(T - 1, bool) if linked is None else linked
-    return Evidence(np.arange(T), landmarks.astype(np.float32), ok, ok, link)
+    return Evidence(np.arange(T), landmarks.astype(np.float32), np.zeros((T, N_LANDMARKS), np.float32), ok, ok, link)
 
 
 @pytest.mark.parametrize("kind", ["none", "huber", "student"])
@@ -322,6 +323,7 @@ def test_the_better_of_two_tracks_at_one_tick_is_taken():
         "track": tracks["track"],
         "tick": tracks["tick"],
         "lmk_px": np.arange(4, dtype=np.float32)[:, None] * np.ones((1, 4), np.float32),
+        "lmk_z_px": np.ones((4, 2), np.float32),
         "presence": np.array([0.9, 0.5, 0.6, 0.7], np.float32),
         "ok": np.array([False, True, True, True]),
     }
@@ -331,6 +333,73 @@ def test_the_better_of_two_tracks_at_one_tick_is_taken():
     assert found.linked.tolist() == [True, False, True]
     assert found.usable.tolist() == [False, True, True, False]
     assert (gather(tracks, landmarks, owner, 0, 4, 8).row == -1).all()
+
+
+def _depths(rig, theta, scale=1.0, offset=None):
+    """What a detector of relative depths would say, in px, larger = farther."""
+    depth = -pose_points(rig, theta).points[..., 2]
+    out = np.zeros((len(theta), N_LANDMARKS))
+    out[:, rig.index] = scale * (depth - depth.mean(axis=1, keepdims=True)) * CAMERA[0] / theta[:, 5:6]
+    return out if offset is None else out + offset
+
+
+def _full_head():
+    """A model whose landmarks carry face-mesh indices, so that the rigid ones can be told."""
+    return tiny_head(points=478, pose_dirs=False, moving_joints=False)
+
+
+def test_gradient_of_the_depth_cost_matches_finite_differences():
+    model = _full_head()
+    rig = model_rig(model, dtype=np.float64)
+    theta = _motion(model, 4)
+    z_px = _depths(rig, theta) + np.random.default_rng(0).normal(size=(4, N_LANDMARKS))
+    block = depth_block(rig, theta, z_px, CAMERA[0], np.full(4, 80.0), 0.03, Robust(), 0.2)
+    assert block is not None
+    at, frames = theta + 0.01 * np.random.default_rng(1).normal(size=theta.shape), np.arange(4)
+    found = block.assemble(at, frames)
+    np.testing.assert_allclose(found.cost, block.cost(at, frames))
+    for k in range(theta.shape[1]):
+        d = np.zeros_like(at)
+        d[:, k] = 1e-6
+        expected = (block.cost(at + d, frames) - block.cost(at - d, frames)) / 2e-6
+        np.testing.assert_allclose(found.g[:, k], expected, atol=1e-5 * np.abs(found.g).max(), err_msg=f"column {k}")
+
+
+def test_constant_errors_of_the_detected_depths_are_forgiven():
+    model = _full_head()
+    rig = model_rig(model, dtype=np.float64)
+    theta = _motion(model, 30)
+    wrong = 20 * np.random.default_rng(2).normal(size=N_LANDMARKS)
+    block = depth_block(
+        rig, theta, _depths(rig, theta, offset=wrong), CAMERA[0], np.full(30, 80.0), 0.03, Robust(), 1.0
+    )
+    assert block is not None
+    assert block.cost(theta, np.arange(30)).max() < 1e-6
+
+
+def test_depths_are_left_out_where_a_model_has_too_few_rigid_landmarks():
+    model = _head()
+    rig = model_rig(model).subset(np.arange(3))
+    theta = _motion(model, 2)
+    assert depth_block(rig, theta, np.zeros((2, N_LANDMARKS)), 700.0, np.full(2, 80.0), 0.03, Robust(), 1.0) is None
+
+
+def test_depths_restore_nods_that_two_dimensions_shrink():
+    model = _full_head()
+    rig = model_rig(model)
+    theta = _motion(model, 80)
+    seen = theta.copy()
+    seen[:, 0] *= 0.75  # what two dimensions say of the pitch
+    evidence = replace(_evidence(_detections(rig, seen, 0.3)), z_px=_depths(rig, theta).astype(np.float32))
+    prior = make_prior(ParamLayout(model.n_expr), model, PriorSigmas(expr=1.0))
+    walk = walk_sigma(ParamLayout(model.n_expr), WalkSigmas(), None)
+    slope = {}
+    for sigma in (np.inf, 0.01):
+        options = ClipOptions(noise=NOISE, depth_sigma=sigma)
+        fit = fit_clip(rig, prior, CAMERA, evidence, walk, None, options)
+        slope[sigma] = np.polyfit(theta[:, 0], fit.theta[:, 0], 1)[0]
+    assert slope[np.inf] < 0.85
+    assert slope[0.01] > slope[np.inf] + 0.08
 
 
 def test_lids_come_from_the_lid_coefficients_where_the_model_has_them():
