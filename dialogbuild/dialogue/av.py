@@ -74,7 +74,7 @@ class Decoded:
     Attributes:
         posterior: (T, 4) of silence, person 0, person 1, both.
         states: (T,) int8, the best path.
-        lips: the lip normals that EM ended with.
+        lips: the lip normals it was decoded with.
         log_evidence: nats.
     """
 
@@ -149,14 +149,23 @@ def emissions(seen: Observed, lips: LipModel, weights: Weights, pairing: Pairing
     return out
 
 
-def decode(
-    seen: Observed,
-    pairing: Pairing,
-    weights: Weights = Weights(),
-    prior: LipModel = LIP_PRIOR,
-    rounds: int = 8,
-) -> Decoded:
-    """Learn the lip normals and decode the states under one pairing.
+def learn_lips(seen: Observed, weights: Weights = Weights(), prior: LipModel = LIP_PRIOR, rounds: int = 8) -> LipModel:
+    """The video's own lip normals by EM, from lips and voice activity alone.
+
+    Voices stay out of it, so that every pairing is judged with the same normals: a likelihood ratio over silent lips
+    has no common scale across different normals, and neither has the evidence made of it.
+    """
+    lips = prior
+    for _ in range(rounds):
+        p_speak = decode(seen, "unlinked", lips, weights).p_speak
+        lips, before = fit_lips(seen.lip_motion, p_speak, seen.fps, prior), lips
+        if np.abs(np.subtract(lips.speaking + lips.silent, before.speaking + before.silent)).max() < 1e-3:
+            break
+    return lips
+
+
+def decode(seen: Observed, pairing: Pairing, lips: LipModel, weights: Weights = Weights()) -> Decoded:
+    """Posteriors, best path and evidence under one pairing and given lip normals.
 
     Raises:
         ValueError: shapes disagree.
@@ -165,16 +174,7 @@ def decode(
         raise ValueError(f"lip motion {seen.lip_motion.shape} and voices {seen.voice_llr.shape} on different ticks")
     keep = {"only_0": np.array([0, 1]), "only_1": np.array([0, 2])}.get(pairing, np.arange(4))
     chain = hmm.only_states(hmm.dialogue_transitions(seen.fps), keep)
-    lips, evidence, result = prior, -np.inf, None
-    for _ in range(rounds):
-        result = hmm.smooth(emissions(seen, lips, weights, pairing)[:, keep], chain)
-        if result.log_evidence - evidence < 1e-3:
-            break
-        evidence = result.log_evidence
-        posterior = np.zeros((len(seen.p_speech), 4))
-        posterior[:, keep] = result.posterior
-        lips = fit_lips(seen.lip_motion, posterior @ hmm.STATES, seen.fps, prior)
-    assert result is not None
+    result = hmm.smooth(emissions(seen, lips, weights, pairing)[:, keep], chain)
     posterior = np.zeros((len(seen.p_speech), 4))
     posterior[:, keep] = result.posterior
     return Decoded(posterior, keep[result.states].astype(np.int8), lips, result.log_evidence)
@@ -200,8 +200,9 @@ def fit_lips(motion: Array, p_speak: Array, fps: float, prior: LipModel = LIP_PR
 
 
 def pair_voices(seen: Observed, weights: Weights = Weights(), prior: LipModel = LIP_PRIOR) -> Verdict:
-    """Decode under every pairing of voices and faces and compare their evidence, P(pairing) ~ exp(evidence)."""
-    decoded = {pairing: decode(seen, pairing, weights, prior) for pairing in PAIRINGS}
+    """Learn the lips, decode under every pairing and compare the evidence: P(pairing) ~ exp(evidence)."""
+    lips = learn_lips(seen, weights, prior)
+    decoded = {pairing: decode(seen, pairing, lips, weights) for pairing in PAIRINGS}
     evidence = {pairing: d.log_evidence for pairing, d in decoded.items()}
     best = max(PAIRINGS, key=lambda pairing: evidence[pairing])
     linked = abs(evidence["identity"] - evidence["swap"])
@@ -248,7 +249,7 @@ def enrol_voices(
         if len(at) < 6 or alone.sum(axis=0).min() < _MIN_ENROL_WINDOWS:
             break
         llr = to_ticks(axis_llr(embedding, alone)[0], centre_s, len(seen.p_speech), seen.fps, reach_s)
-        again = decode(replace(seen, voice_llr=llr), "identity", weights)
+        again = decode(replace(seen, voice_llr=llr), "identity", best.lips, weights)
         if again.log_evidence <= best.log_evidence + 1e-3:
             break
         best = again

@@ -95,6 +95,16 @@ def test_exchanging_the_voices_exchanges_the_pairing_and_nothing_else() -> None:
     assert (straight.decoded.states == crossed.decoded.states).all()
 
 
+def test_every_pairing_is_judged_with_the_same_lips() -> None:
+    seen, _ = scene()
+    lips_model = av.pair_voices(seen).decoded.lips
+    assert lips_model == av.learn_lips(seen)
+    verdict = av.pair_voices(seen)
+    for pairing in av.PAIRINGS:
+        evidence = av.decode(seen, pairing, lips_model).log_evidence
+        assert verdict.log_evidence[pairing] == pytest.approx(evidence)
+
+
 def test_exchanging_the_faces_exchanges_the_speakers() -> None:
     seen, _ = scene()
     one, two = av.pair_voices(seen), av.pair_voices(replace(seen, lip_motion=seen.lip_motion[:, ::-1]))
@@ -160,7 +170,7 @@ def test_overlap_is_found_where_both_lips_move() -> None:
 def test_lip_normals_are_learnt_from_the_video_and_kept_near_the_prior_without_data() -> None:
     seen, state = scene(length_s=60.0)
     quieter = replace(seen, lip_motion=seen.lip_motion - 0.8)
-    lips_model = av.decode(quieter, "identity").lips
+    lips_model = av.learn_lips(quieter)
     truth = np.nanmean(quieter.lip_motion[state == 1, 0])
     assert abs(lips_model.speaking[0] - truth) < abs(av.LIP_PRIOR.speaking[0] - truth) / 2
     empty = av.fit_lips(np.full((50, 2), np.nan), np.full((50, 2), 0.5), FPS)
@@ -214,7 +224,7 @@ def test_six_seconds_are_enough() -> None:
 def test_shapes_that_disagree_are_refused() -> None:
     seen, _ = scene()
     with pytest.raises(ValueError, match="on different ticks"):
-        av.decode(replace(seen, voice_llr=seen.voice_llr[:-1]), "identity")
+        av.decode(replace(seen, voice_llr=seen.voice_llr[:-1]), "identity", av.LIP_PRIOR)
 
 
 def test_the_chain_agrees_with_the_sum_over_all_paths() -> None:
