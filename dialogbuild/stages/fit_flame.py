@@ -11,7 +11,8 @@ writes  motion.parquet  person, tick, src_tick, frame, pts, expr (E), root_rad (
                         sigma_jaw_rad, sigma_lip_mm, reproj_px, valid (bits); every person and tick has a row
         fit.json        counts and medians per person
 
-A sigma is the root mean square over the entries of its block. ``reproj_px`` is the mean landmark error without the
+A sigma is the root mean square over the entries of its block; it holds the posterior, the detector's constant errors
+and the focal length's share (``fit.uncertainty``). ``reproj_px`` is the mean landmark error without the
 outline. The neck stays at zero: one view cannot tell it from the root, which carries the head's whole rotation.
 """
 
@@ -53,6 +54,9 @@ class Config(StageConfig):
     )
     student_dof: float = Field(4.0, gt=1, description="tails of the landmark error; smaller = outliers count less")
     smoothing: float = Field(1.0, gt=0, le=10, description="factor on the smoothness: steps' sigmas are divided by it")
+    depth_sigma: float = Field(
+        0.06, gt=0, description="sigma of a landmark depth's change / face size: weak evidence of nods, large = unused"
+    )
     max_error: float = Field(0.10, gt=0, description="median landmark error / face size above which a frame has no fit")
     max_gap_ticks: int = Field(8, ge=0, description="ticks without a fit that are interpolated (0.32 s, a fast nod)")
     max_iterations: int = Field(30, ge=1, description="damped steps per frame; most need 5 to 8")
@@ -133,6 +137,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     from dialogbuild.fit.regions import LandmarkNoise
     from dialogbuild.fit.rig import model_rig
     from dialogbuild.fit.smoother import WalkSigmas, walk_sigma
+    from dialogbuild.fit.uncertainty import DetectorBias, with_systematic
     from dialogbuild.head import load_head
 
     camera = json.loads((inputs["identity"] / "camera.json").read_text())
@@ -158,12 +163,14 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
         solver=SolverOptions(max_iterations=config.max_iterations),
         max_error=config.max_error,
         max_gap=config.max_gap_ticks,
+        depth_sigma=config.depth_sigma,
     )
     rig, view = model_rig(head), (camera["focal_px"], camera["cx_px"], camera["cy_px"])
     parts, report = [], {}
     for done, (person, shape) in enumerate(zip(identity["person"], identity["shape"], strict=True)):
         evidence = gather(tracks, landmarks, track_person, int(person), start, end)
         fit = fit_clip(rig.with_shape(shape), prior, view, evidence, walk, head.lid_expr, options)
+        fit = with_systematic(fit, DetectorBias(), camera["focal_sigma_px"] / camera["focal_px"])
         parts.append(motion_columns(fit, evidence, int(person), ticks))
         report[str(person)] = summary(fit)
         inputs.progress(done + 1, len(identity["person"]))

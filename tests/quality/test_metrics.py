@@ -35,13 +35,9 @@ def test_euler_names_turning_left_looking_down_and_tilting(axis_angle_deg, expec
 
 
 def test_euler_angles_rebuild_the_rotation():
-    rng = np.random.default_rng(0)
-    yaw, pitch, roll = rng.uniform(-60, 60, (3, 20))
-    parts = (Rotation.from_euler(a, v, degrees=True) for a, v in zip("yxz", (yaw, pitch, roll), strict=True))
-    ry, rx, rz = parts
-    np.testing.assert_allclose(
-        metrics.euler_deg((ry * rx * rz).as_matrix()), np.stack([yaw, pitch, roll], 1), atol=1e-9
-    )
+    degrees = np.random.default_rng(0).uniform(-60, 60, (20, 3))  # yaw, pitch, roll
+    ry, rx, rz = (Rotation.from_euler(axis, degrees[:, k : k + 1], degrees=True) for k, axis in enumerate("yxz"))
+    np.testing.assert_allclose(metrics.euler_deg((ry * rx * rz).as_matrix()), degrees, atol=1e-9)
 
 
 def test_acceleration_of_even_motion_is_zero_and_of_a_jump_is_its_size():
