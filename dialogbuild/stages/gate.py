@@ -28,7 +28,9 @@ class Config(StageConfig):
         0.8, ge=0, le=1, description="share of ticks with a fit: a listener out of shot for a fifth is still a dialogue"
     )
     max_reproj_pct: float = Field(
-        5.0, gt=0, description="median landmark error, % of the face size; detectors agree with each other to 3-4 %"
+        3.0,
+        gt=0,
+        description="median landmark error, % of the face size; good footage 0.7 to 1.5, at 3 the mesh is off",
     )
     min_face_px: float = Field(
         28, ge=0, description="5th percentile of the outer-eye distance, px; below about 30 the lips are 15 px wide"
@@ -40,17 +42,23 @@ class Config(StageConfig):
         description="95th percentile of |yaw|, degrees; beyond, the mesh detector loses or guesses a side",
     )
     min_sharpness: float = Field(
-        0.008, ge=0, description="median Laplacian variance / variance at 112 px; an out-of-focus or upscaled face"
+        0.02,
+        ge=0,
+        description="median Laplacian variance / variance, 112 px; sharp 0.12-0.3, blur by 3 % of the eyes 0.02",
     )
     min_brightness: float = Field(
         25, ge=0, le=255, description="median luma of the face; below, texture drowns in noise"
     )
     max_brightness: float = Field(235, ge=0, le=255, description="median luma of the face; above, it is burnt out")
     max_jitter_mm: float = Field(
-        1.5, gt=0, description="median acceleration of the head-stabilised face, mm per tick^2; speech makes about 0.3"
+        2.5,
+        gt=0,
+        description="median acceleration of the stabilised face, mm per tick^2; true speech 0.1-0.3, good fits 0.4-1.3",
     )
     max_lip_gap_pct: float = Field(
-        5.0, gt=0, description="95th percentile of the lip opening's error, % of the face size: closures would be lost"
+        4.0,
+        gt=0,
+        description="95th percentile of the lip opening's error, % of the face size; good footage has 0.6 to 1.7",
     )
     min_speech_s: float = Field(1.0, ge=0, description="seconds that each person speaks; less is a monologue")
 

@@ -420,3 +420,23 @@ def test_regions_name_each_side_once():
     for name, members in REGIONS.items():
         assert len(set(members)) == len(members), name
         assert max(members) < N_LANDMARKS, name
+
+
+def test_a_model_of_flames_size_is_fitted_unchanged():
+    """100 expressions, 300 shapes, pose correctives, 105 points inside triangles and no irises of its own."""
+    model = tiny_head(n_expr=100, n_shape=300, points=105, pose_dirs=True, moving_joints=True)
+    rig = model_rig(model)
+    assert rig.v.shape[:2] == (3, 107)
+    theta = _motion(model, 12)
+    theta[:, 18:] *= 0.1
+    landmarks = _detections(rig, theta, 0.2)
+    prior = make_prior(ParamLayout(100), model, PriorSigmas())
+    options = IdentityOptions(keyframes=6)
+    who = fit_identity(rig, prior, [(landmarks, np.ones(12, bool))], (640.0, 360.0), NOISE, Robust(), options)
+    assert who.shapes.shape == who.shape_sigmas.shape == (1, 300)
+    walk = walk_sigma(ParamLayout(100), WalkSigmas(), None)
+    own = rig.with_shape(who.shapes[0])
+    camera = (who.focal_px, 320.0, 180.0)
+    fit = fit_clip(own, prior, camera, _evidence(landmarks), walk, None, ClipOptions(noise=NOISE))
+    assert fit.fit_ok.all()
+    assert fit.error_px.mean() < 1.0
