@@ -174,6 +174,8 @@ class VideoReader:
         while True:
             frame = pending if pending is not None else next(self._decoder, None)
             pending = None
+            if frame is not None and frame.pts is None:
+                continue
             if frame is None or frame.pts > target:
                 self._open()
                 raise LookupError(f"{self._path.name}: no frame begins at pts {target}")
@@ -192,7 +194,7 @@ class VideoReader:
             except av.error.FFmpegError:  # no index, or not seekable: the start always works
                 break
             self._decoder = decode_frames(self._container, self._stream)
-            frame = next((f for f in self._decoder if f.key_frame), None)
+            frame = next((f for f in self._decoder if f.key_frame and f.pts is not None), None)
             if frame is not None and frame.pts <= target:
                 self._position = frame.pts
                 return frame

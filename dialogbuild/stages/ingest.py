@@ -45,13 +45,13 @@ def check_scan(facts: MediaFacts, scan: Scan, config: Config) -> FrameTable:
     """The frame table, if the decoded video is whole.
 
     Raises:
-        Reject: no_frames, no_timestamps, truncated, corrupt, too_short, in this order, each with its numbers.
+        Reject: no_timestamps, no_frames, truncated, corrupt, too_short, in this order, each with its numbers.
     """
     table = scan.table
+    if scan.n_untimed:
+        raise Reject("no_timestamps", packets=scan.n_untimed, frames=0 if table is None else len(table))
     if table is None:
         raise Reject("no_frames", codec=facts.video.codec, first_error=scan.first_error, **scan.damage)
-    if scan.n_untimed:
-        raise Reject("no_timestamps", packets=scan.n_untimed, frames=len(table))
     check_end(table, facts.video.end_s, scan, table.start_s + table.duration_s, config)
     share = sum(scan.damage.values()) / (len(table) + scan.n_errors + scan.n_disordered)
     if share > config.max_damaged_fraction:

@@ -14,6 +14,8 @@ from media_files import ffmpeg, find_chirp, make_vfr, make_video
 from dialogbuild.artifact import Inputs, file_sha256, run_stage
 from dialogbuild.errors import Reject
 from dialogbuild.media.audio import read_audio
+from dialogbuild.media.probe import probe
+from dialogbuild.media.scan import scan_frames
 from dialogbuild.stages import ingest
 from dialogbuild.tables import read_table
 
@@ -232,10 +234,14 @@ def test_damage_in_the_middle_is_corrupt_and_counted(tmp_path, faststart):
 
 
 def test_a_stream_without_presentation_times_is_rejected_not_guessed(tmp_path):
-    es, path = tmp_path / "a.h264", tmp_path / "a.mp4"
-    ffmpeg("-f", "lavfi", "-i", "testsrc=d=3:s=64x64", "-c:v", "libx264", "-bf", "2", es)
-    es.rename(path)
-    assert rejected(path, tmp_path).reason in ("no_audio", "no_timestamps")
+    """A raw H.264 stream has none; its decoder's frame counter must not pass for times."""
+    path = tmp_path / "a.h264"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=d=3:s=64x64", "-c:v", "libx264", "-bf", "2", path)
+    facts = probe(path)
+    with pytest.raises(Reject) as caught:
+        ingest.check_scan(facts, scan_frames(path, facts.video.index), ingest.Config())
+    assert caught.value.reason == "no_timestamps"
+    assert caught.value.values["packets"] > 0
 
 
 def test_a_missing_source_is_the_machines_fault_not_a_reject(tmp_path):

@@ -15,7 +15,7 @@ from dialogbuild.stages import ingest, shots
 from dialogbuild.tables import read_table
 
 
-def scene(seed: int, n: int) -> list[np.ndarray]:
+def scene(seed: int, n: int, speed_px: float = 0.7) -> list[np.ndarray]:
     """n frames of 128x96: soft coloured waves that drift steadily, as the view of a moving camera does."""
     rng = np.random.default_rng(seed)
     y, x = (axis[:, :, None] for axis in np.mgrid[:96, :128])
@@ -23,7 +23,7 @@ def scene(seed: int, n: int) -> list[np.ndarray]:
     phase = rng.uniform(0, 6, (4, 3))
     frames = []
     for i in range(n):
-        waves = sum(np.sin(fx[k] * (x + 0.7 * i) + fy[k] * y + phase[k]) for k in range(4))
+        waves = sum(np.sin(fx[k] * (x + speed_px * i) + fy[k] * y + phase[k]) for k in range(4))
         frames.append(np.clip(colour + 25 * waves, 0, 255).astype(np.uint8))
     return frames
 
@@ -106,6 +106,13 @@ def test_frames_shown_twice_or_skipped_do_not_move_or_make_cuts(tmp_path, fps, l
     cut_s = lengths[0] / fps
     first = min(k for k in range(1000) if (k + Fraction(1, 2)) / 25 >= cut_s)
     assert starts == [0, first]
+
+
+def test_fast_motion_at_a_low_rate_is_no_cut_although_ticks_repeat_frames(tmp_path):
+    frames = scene(3, 30, speed_px=14)
+    assert found([f for f in frames for _ in range(3)]) != [], "shown three times, this motion would look like cuts"
+    encode_video(tmp_path / "a.mp4", frames, Fraction(25, 3), (128, 96), audio=SILENCE)
+    assert run(tmp_path / "a.mp4", tmp_path / "w")["start_tick"] == [0]
 
 
 def test_frames_are_shrunk_with_their_shape_and_never_enlarged():
