@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dialogbuild"
 
 # From top to bottom; a module may import its own part and whatever lies below it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("cli", "__main__"),
+    ("__main__",),
+    ("cli",),
     ("pipeline", "explain", "progress", "doctor"),
     ("runner", "ledger", "engines", "recipe", "sources", "publish"),
     ("stages",),

@@ -202,8 +202,10 @@ def person_numbers(columns: Columns, motion: Columns, speech_s: float) -> dict[s
 
 
 def model_files(config: Config) -> Sequence[Path]:
-    """The head's file, when it is one."""
-    return [Path(config.head)] if Path(config.head).is_file() else []
+    """What the head is made of."""
+    from dialogbuild.head import head_files
+
+    return head_files(config.head)
 
 
 def run(inputs: Inputs, out: Path, config: Config) -> None:
