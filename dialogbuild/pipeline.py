@@ -131,7 +131,8 @@ def finish(places: Places, finished: Finished, src: Path) -> Published:
             under which licence and consent each was published.
     """
     published = publish(finished.clips(), places.dataset, rights_of(finished, src))
-    write_report_of(places)
+    if finished.computed or published.created or not places.report.is_file():
+        write_report_of(places)
     return published
 
 

@@ -71,5 +71,5 @@ def is_procedural(model_id: str) -> bool:
 PROCEDURAL_WARNING = (
     "The 3D labels come from the procedural head, a generated stand-in without a population of real faces behind it. "
     "They are good for running and testing the pipeline, not for publishing or training a model you mean to release. "
-    "Fit again with FLAME or ICT-FaceKit for that."
+    "Fit again with FLAME for that."
 )
