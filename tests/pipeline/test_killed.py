@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dialogbuild.stages import ORDER
 
 
@@ -49,7 +47,6 @@ def kill_within(stage: str, src: Path, out: Path) -> bool:
     return caught
 
 
-@pytest.mark.slow
 def test_a_run_killed_in_every_stage_ends_in_the_same_bytes(tmp_path: Path, make_clip: Any) -> None:
     src = tmp_path / "videos"
     src.mkdir()
