@@ -307,14 +307,18 @@ def shared_jacobian(rig: Rig, posed: Posed, D: Array, transl_m: Array) -> Array:
     return out
 
 
-def model_rig(model: HeadModel, scheme: str = "mp478", dtype: type[np.floating[Any]] = np.float32) -> Rig:
+def model_rig(model: HeadModel, scheme: str | None = None, dtype: type[np.floating[Any]] = np.float32) -> Rig:
     """The rig of a model's face-mesh landmarks. Iris centres are added where the model's embedding lacks them.
+
+    Without a scheme it is ``mediapipe``, measured on the detector that is fitted to, where the model has it, else
+    ``mp478``, the model's own definition.
 
     An added iris centre is the foremost vertex of the eyeball, which turns with the eye joint.
 
     Raises:
         ValueError: the model has no embedding of that scheme.
     """
+    scheme = scheme or ("mediapipe" if "mediapipe" in model.landmarks else "mp478")
     if scheme not in model.landmarks:
         raise ValueError(f"{model.model_id} has no {scheme} landmarks; it has {sorted(model.landmarks)}")
     embedding = model.landmarks[scheme]

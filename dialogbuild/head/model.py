@@ -66,7 +66,8 @@ class HeadModel:
         weights: (V, 5) float32, rows sum to 1.
         shape_names, expr_names: S and E unique names.
         lid_expr: indices of the expressions that close the subject's left and right eye at coefficient 1, or None.
-        landmarks: embeddings by scheme, ``mp478`` and ``ibug68``.
+        landmarks: embeddings by scheme: ``mp478`` and ``ibug68`` define the points, ``mediapipe`` is where the detector
+            sees those of ``mp478`` on this model, if that has been measured.
         masks: sorted vertex ids by region.
 
     Raises:

@@ -189,7 +189,7 @@ def _clip_range(clips: Columns, clip_id: str) -> tuple[int, int]:
 
 STAGE = Stage(
     name="fit_flame",
-    version=1,
+    version=2,
     unit="clip",
     config=Config,
     run=run,

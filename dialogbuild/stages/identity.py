@@ -125,7 +125,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 STAGE = Stage(
     name="identity",
-    version=1,
+    version=2,
     unit="video",
     config=Config,
     run=run,

@@ -280,7 +280,7 @@ def _frames(inputs: Inputs, start: int, end: int, config: Config) -> Iterator[tu
 
 STAGE = Stage(
     name="quality",
-    version=1,
+    version=2,
     unit="clip",
     config=Config,
     run=run,

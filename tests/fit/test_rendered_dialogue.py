@@ -39,9 +39,10 @@ class Result:
     inside: dict[str, float]  # share of absolute errors within two sigmas
 
 
-def solve(truth, landmarks, z_px, usable) -> tuple[IdentityFit, list[Result]]:
+def solve(truth, landmarks, z_px, usable, scheme=None) -> tuple[IdentityFit, list[Result]]:
+    """``scheme``: which points the landmarks are; the truth's own, or the detector's (default)."""
     head = load_head()
-    layout, rig = ParamLayout(head.n_expr), model_rig(head)
+    layout, rig = ParamLayout(head.n_expr), model_rig(head, scheme)
     prior = make_prior(layout, head, PriorSigmas())
     size = (float(truth.spec.width_px), float(truth.spec.height_px))
     people = list(zip(landmarks, usable, strict=True))
@@ -55,7 +56,8 @@ def solve(truth, landmarks, z_px, usable) -> tuple[IdentityFit, list[Result]]:
         evidence = Evidence(np.arange(T), landmarks[k], z_px[k], usable[k], usable[k], np.ones(T - 1, bool))
         fit = fit_clip(own, prior, camera, evidence, walk, head.lid_expr, ClipOptions())
         fit = with_systematic(fit, DetectorBias(), who.focal_sigma_px / who.focal_px)
-        out.append(compare(truth, k, own, camera, fit, head.lid_expr))
+        defined = model_rig(head, "mp478").with_shape(who.shapes[k])
+        out.append(compare(truth, k, defined, camera, fit, head.lid_expr))
     return who, out
 
 
@@ -94,13 +96,13 @@ def simulated(dialogue) -> tuple[IdentityFit, list[Result]]:
     noisy = exact + LandmarkNoise().fractions()[:, None] * 68.0 * rng.standard_normal(exact.shape)
     usable = np.ones(exact.shape[:2], bool)
     z_px = np.stack([_true_depths(truth, k) for k in (0, 1)])
-    return solve(truth, noisy.astype(np.float32), z_px, usable)
+    return solve(truth, noisy.astype(np.float32), z_px, usable, "mp478")
 
 
 def _true_depths(truth, k) -> np.ndarray:
     head = load_head()
     person, frames = truth.persons[k], truth.tick_frames
-    rig = model_rig(head).with_shape(person.pose.shape)
+    rig = model_rig(head, "mp478").with_shape(person.pose.shape)
     theta = ParamLayout(head.n_expr).pack(person.pose.frames(frames))
     depth = -pose_points(rig, theta).points[..., 2]
     out = np.zeros((len(theta), 478), np.float32)

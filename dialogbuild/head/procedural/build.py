@@ -18,7 +18,7 @@ from dialogbuild.head.procedural.identity import identity_modes, orthogonal
 from dialogbuild.head.procedural.landmarks import INNER_LIPS, LEFT_EYE_LOOP, N_FACE, RIGHT_EYE_LOOP
 from dialogbuild.head.procedural.lids import seal_lids
 from dialogbuild.head.procedural.parts import Part, ear, eyeball, lid_rim, mouth_bag, teeth, tongue
-from dialogbuild.head.procedural.regions import embeddings, region_masks
+from dialogbuild.head.procedural.regions import MEASURED_PATH, embeddings, region_masks
 from dialogbuild.head.procedural.skull import shell_controls, shell_triangles, spread
 from dialogbuild.head.procedural.surface import Surface, build_surface
 
@@ -162,7 +162,8 @@ def _sphere_centre(points: Array) -> Array:
 
 def source_files() -> list[Path]:
     """The constants and the code that the head is a function of, in a fixed order."""
-    return [CORE_PATH, *sorted(Path(__file__).parent.glob("*.py"))]
+    measured = [MEASURED_PATH] if MEASURED_PATH.is_file() else []
+    return [CORE_PATH, *measured, *sorted(Path(__file__).parent.glob("*.py"))]
 
 
 def _hash_of_sources() -> str:

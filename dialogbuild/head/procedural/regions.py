@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,15 +28,23 @@ from dialogbuild.head.procedural.surface import Surface
 # edge towards +x, up, -x and down, checked on renders. Column 0 of the eyeball's grid points to +x.
 _QUARTER = EYE_COLUMNS // 4
 
+MEASURED_PATH = Path(__file__).parents[1] / "procedural_landmarks.npz"
+"""Where the face-mesh detector sees its landmarks on this head; ``tools/calibrate_landmarks.py`` measures them."""
+
 
 def embeddings(faces: IntArray, spans: dict[str, range]) -> dict[str, Embedding]:
-    """``mp478`` (landmark i is vertex i for the face) and ``ibug68``."""
+    """``mp478`` (landmark i is vertex i for the face), ``ibug68``, and ``mediapipe`` where it has been measured."""
     iris = []
     for name in ("right_eye", "left_eye"):
         start = spans[name].start
         iris += [start] + [start + IRIS_RING * EYE_COLUMNS + k * _QUARTER for k in range(4)]
     mp478 = np.array([*range(N_FACE), *iris])
-    return {"mp478": _at_vertices(mp478, faces), "ibug68": _at_vertices(np.array(IBUG68), faces)}
+    out = {"mp478": _at_vertices(mp478, faces), "ibug68": _at_vertices(np.array(IBUG68), faces)}
+    if MEASURED_PATH.is_file():
+        with np.load(MEASURED_PATH, allow_pickle=False) as stored:
+            rows = np.arange(len(stored["face_idx"]), dtype=np.int32)
+            out["mediapipe"] = Embedding(stored["face_idx"], stored["bary"], rows)
+    return out
 
 
 def _at_vertices(ids: NDArray[np.int64], faces: IntArray) -> Embedding:
