@@ -13,7 +13,7 @@ point that explains its detections best, in least squares with Student-t weights
 symmetry, becomes a row of the ``mediapipe`` embedding. No pose is fitted: what the detector shifts as a whole is in it.
 
 Mouth, chin and lower cheeks keep the model's own points. There the offset is one of these renders and not of faces:
-with it the lips of every real clip fit worse by 35 to 85 % (docs/decisions/004-measured-landmark-embedding.md).
+with it the lips of every real clip fit worse by 40 to 90 % (docs/decisions/004-measured-landmark-embedding.md).
 
 The figures printed come from two halves of the people: points measured on one half predict the other.
 """

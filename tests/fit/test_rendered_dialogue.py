@@ -1,7 +1,7 @@
 """The fit against the truth of a rendered dialogue: with simulated landmarks, and with the real detector's.
 
-Bounds are about 1.5 times what was measured on nine seeds (18 people): simulated 0.25 px and 0.7 degrees, detected
-1.2 px, 0.8 degrees around an offset of 1.2 to 5.2 degrees, mostly pitch, that the detector has on these heads.
+Bounds are about 1.5 times what was measured on eight seeds (16 people): simulated 0.25 px and 0.7 degrees, detected
+1.1 px, 0.8 degrees around an offset of 1 to 3 degrees per person.
 """
 
 from __future__ import annotations
@@ -157,9 +157,9 @@ def test_detected_landmarks_give_the_head_within_the_detectors_own_error(detecte
     for person in people:
         ok = person.fit.fit_ok
         assert ok.mean() > 0.97
-        assert person.error_px[ok].mean() < 1.8
+        assert person.error_px[ok].mean() < 1.7
         assert person.steady_deg[ok].mean() < 1.4
-        assert person.rotation_deg[ok].mean() < 6.0
+        assert person.rotation_deg[ok].mean() < 4.5
         assert person.jaw_correlation > 0.93
         assert person.lid_correlation.min() > 0.88
         assert person.lids_max.min() > 0.7
