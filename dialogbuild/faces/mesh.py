@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dialogbuild.faces import mp
+from dialogbuild.faces.mirror import PARTNER
 
 N_LANDMARKS = 478
 MASK_SIDE = 64  # cells; a mask of 512 bytes per face-frame
@@ -24,6 +25,7 @@ class Mesh:
 
     points_px: npt.NDArray[np.float32]  # (478, 2)
     z_px: npt.NDArray[np.float32]  # (478,) towards the camera negative, same scale as x
+    spread_px: float = 0.0  # mean distance between what the mesh says of the crop and of its mirror image
 
 
 def square_crop(box_px: npt.NDArray[np.float32], scale: float) -> Crop:
@@ -50,40 +52,67 @@ def cut(rgb: npt.NDArray[np.uint8], crop: Crop, side: int = INPUT_SIDE) -> npt.N
 
 
 class FaceMesher:
-    """The attention mesh on crops of one face through time. Not thread safe; one instance per track at a time."""
+    """The attention mesh on crops of one face through time. Not thread safe; one instance per track at a time.
 
-    def __init__(self, min_score: float = 0.5) -> None:
-        self._min_score = min_score
+    With ``mirrored`` the mesh also looks at the crop in a mirror, and the two answers are averaged. The network is not
+    symmetric: what it shifts to one side it shifts to the other side in the mirror, so that the average has no such
+    bias (up to 1 degree of yaw on renders), and how far the two are apart says how sure it is.
+    """
+
+    def __init__(self, min_score: float = 0.5, mirrored: bool = True) -> None:
         options = {"max_num_faces": 1, "refine_landmarks": True, "min_detection_confidence": min_score}
-        self._tracking = mp.make("FaceMesh", static_image_mode=False, min_tracking_confidence=0.5, **options)
+        self._models = [
+            mp.make("FaceMesh", static_image_mode=False, min_tracking_confidence=0.5, **options)
+            for _ in range(2 if mirrored else 1)
+        ]
 
     def __enter__(self) -> FaceMesher:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._tracking.close()
+        for model in self._models:
+            model.close()
 
     def reset(self) -> None:
         """Forget the last frame: call it when a new track starts."""
-        self._tracking.reset()
+        for model in self._models:
+            model.reset()
 
     def __call__(self, rgb: npt.NDArray[np.uint8], crop: Crop) -> Mesh | None:
-        """Landmarks of the face in ``crop``, or None when there is none.
+        """Landmarks of the face in ``crop``, or None when there is none (in the mirror neither).
 
         Args:
             rgb: (H, W, 3) uint8 whole image.
             crop: (4,) centre and side in px.
         """
-        found = mp.process(self._tracking, cut(rgb, crop)).multi_face_landmarks
-        return to_image(found[0].landmark, crop) if found else None
+        view = cut(rgb, crop)
+        views = [view, np.ascontiguousarray(view[:, ::-1])]
+        answers = []
+        for model, image in zip(self._models, views, strict=False):
+            found = mp.process(model, image).multi_face_landmarks
+            if not found:
+                return None
+            answers.append(np.array([(p.x, p.y, p.z) for p in found[0].landmark], np.float32))
+        if len(answers) == 1:
+            return to_image(answers[0], crop)
+        reflected = unmirror(answers[1])
+        spread = float(np.linalg.norm((answers[0] - reflected)[:, :2], axis=1).mean() * crop[2])
+        return to_image((answers[0] + reflected) / 2, crop, spread)
 
 
-def to_image(landmarks: object, crop: Crop) -> Mesh:
-    """mediapipe's normalised landmarks of a crop, as pixels of the whole image."""
-    flat = np.array([(p.x, p.y, p.z) for p in landmarks], np.float32)  # type: ignore[attr-defined]
+def unmirror(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Landmarks found in a mirrored crop, as they lie in the crop. (478, 3) normalised x, y, z -> the same."""
+    reflected = points[PARTNER]
+    reflected[:, 0] = 1 - reflected[:, 0]
+    return reflected
+
+
+def to_image(points: npt.NDArray[np.float32], crop: Crop, spread_px: float = 0.0) -> Mesh:
+    """mediapipe's normalised landmarks of a crop, (478, 3), as pixels of the whole image."""
     side = crop[2]
     origin = crop[:2] - float(int(side) // 2)
-    return Mesh((flat[:, :2] * side + origin).astype(np.float32), (flat[:, 2] * side).astype(np.float32))
+    xy = (points[:, :2] * side + origin).astype(np.float32)
+    return Mesh(xy, (points[:, 2] * side).astype(np.float32), spread_px)
 
 
 class PersonMasker:

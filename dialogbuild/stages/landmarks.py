@@ -4,6 +4,7 @@ reads   ingest  ticks.parquet, video.json
         tracks  tracks.parquet     track, tick, box_px, score
 writes  landmarks.parquet          same rows: track, tick, lmk_px (478 x 2, px of the source frame), lmk_z_px (478),
                                    presence (overlap of the landmarks' box with the tracked box, 0..1), ok,
+                                   spread_px (disagreement of the mesh with itself in a mirror; 0 when not mirrored),
                                    crop_px (cx, cy, side, roll), mask_bits (64 x 64 bits over the crop)
 rejects no_landmarks (boxes, but no face mesh in any of them)
 """
@@ -36,6 +37,7 @@ class Config(StageConfig):
     crop_scale: float = Field(1.9, gt=1, description="crop side over the box's longer side; shows hair and chin")
     smooth_ticks: float = Field(3.0, ge=0, description="ticks (sigma) by which boxes are smoothed before cropping")
     min_presence: float = Field(0.3, ge=0, lt=1, description="overlap with the tracked box; less is another face")
+    mirrored: bool = Field(True, description="also look in a mirror and average: cancels the mesh's left-right bias")
     mask_every_ticks: int = Field(5, ge=1, description="ticks between person masks; shoulders and hair move slowly")
 
 
@@ -59,8 +61,8 @@ def presence(points_px: npt.NDArray[np.float32], box_px: npt.NDArray[np.float32]
 class _Faces:
     """One mesher and one masker per track that is on screen, reused by later tracks."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+    def __init__(self, stack: ExitStack, mirrored: bool) -> None:
+        self._stack, self._mirrored = stack, mirrored
         self._free: list[tuple[Any, Any]] = []
         self._busy: dict[int, tuple[Any, Any]] = {}
 
@@ -73,7 +75,10 @@ class _Faces:
                 pair[0].reset()
                 pair[1].reset()
             else:
-                pair = (self._stack.enter_context(FaceMesher()), self._stack.enter_context(PersonMasker()))
+                pair = (
+                    self._stack.enter_context(FaceMesher(mirrored=self._mirrored)),
+                    self._stack.enter_context(PersonMasker()),
+                )
             self._busy[track] = pair
         return self._busy[track]
 
@@ -99,7 +104,7 @@ def measure(inputs: Inputs, rows: Columns, config: Config) -> Iterator[tuple[int
     stream = json.loads((inputs["ingest"] / "video.json").read_text())["stream"]
     with ExitStack() as stack:
         video = stack.enter_context(VideoReader(inputs.source, stream))
-        faces = _Faces(stack)
+        faces = _Faces(stack, config.mirrored)
         for done, (_, rgb) in enumerate(video.frames(pts[ticks].tolist())):
             tick = int(ticks[done])
             faces.release_except({int(rows["track"][row]) for row in at[tick]})
@@ -121,11 +126,13 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     lmk_z_px = np.zeros((n, N_LANDMARKS), np.float32)
     crops = np.zeros((n, 4), np.float32)
     overlap = np.zeros(n, np.float32)
+    spread = np.zeros(n, np.float32)
     masks = np.empty(n, object)
     for row, mesh, crop, mask in measure(inputs, rows, config):
         crops[row], masks[row] = crop, mask
         if mesh is not None:
             lmk_px[row], lmk_z_px[row] = mesh.points_px.reshape(-1), mesh.z_px
+            spread[row] = mesh.spread_px
             overlap[row] = presence(mesh.points_px, rows["box_px"][row])
     ok = overlap >= config.min_presence
     if not ok.any():
@@ -140,10 +147,11 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
             "lmk_z_px": lmk_z_px,
             "presence": overlap,
             "ok": ok,
+            "spread_px": spread,
             "crop_px": crops,
             "mask_bits": masks,
         },
     )
 
 
-STAGE = Stage(name="landmarks", version=1, unit="video", config=Config, run=run, reads=("ingest", "tracks"))
+STAGE = Stage(name="landmarks", version=2, unit="video", config=Config, run=run, reads=("ingest", "tracks"))
