@@ -52,6 +52,7 @@ class Inputs:
     source: Path  # the original file, read only
     dirs: Mapping[str, Path]
     progress: Progress = _silent
+    source_mark: tuple[int, int] | None = None  # size and mtime_ns when its content was hashed; None: not watched
 
     def __getitem__(self, stage: str) -> Path:
         return self.dirs[stage]
@@ -138,8 +139,18 @@ def read_done(directory: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys and a final newline, so that equal values are equal bytes."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    """Write JSON in one piece, with sorted keys and a final newline, so that equal values are equal bytes."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    os.replace(scratch, path)
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    """Read JSON; ``default`` where the file is absent or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return default
 
 
 def run_stage(
@@ -159,7 +170,10 @@ def run_stage(
     wall, cpu = time.perf_counter(), time.process_time()
     status, reason, values = "ok", None, {}
     try:
-        stage.run(inputs, tmp, config)
+        try:
+            stage.run(inputs, tmp, config)
+        finally:
+            _check_source(inputs)  # a verdict on a file that changed meanwhile is as wrong as a result
     except Reject as verdict:
         status, reason, values = "rejected", verdict.reason, dict(verdict.values)
         shutil.rmtree(tmp)
@@ -182,6 +196,17 @@ def run_stage(
     return Outcome(stage.name, inputs.item, key, "ok" if status == "ok" else "rejected", final, reason, values, wall_s)
 
 
+def source_mark(path: Path) -> tuple[int, int]:
+    """What tells cheaply that a file was changed: its size and modification time in ns."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _check_source(inputs: Inputs) -> None:
+    if inputs.source_mark is not None and source_mark(inputs.source) != inputs.source_mark:
+        raise RuntimeError(f"{inputs.source.name} changed while it was read; run again when it is complete")
+
+
 def commit_dir(tmp: Path, final: Path) -> None:
     """Make a finished directory visible under its final name, all or nothing, safe against a power cut.
 
@@ -192,6 +217,8 @@ def commit_dir(tmp: Path, final: Path) -> None:
             _fsync(path)
     _fsync(tmp)
     final.parent.mkdir(parents=True, exist_ok=True)
+    if final.exists() and read_done(final) is None:  # the rest of an interrupted deletion
+        os.rename(final, tmp.with_name(tmp.name + ".old"))
     try:
         os.rename(tmp, final)
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import sys
 from pathlib import Path
@@ -283,15 +284,24 @@ for _name in ORDER:
 
 def main() -> None:
     """Entry point: errors that are the user's to mend are one message, not a traceback."""
+    import click
+
     try:
-        app(standalone_mode=True)
+        sys.exit(app(standalone_mode=False))
+    except click.exceptions.Abort:
+        sys.exit(_fail("stopped; the same command goes on from here", 130))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except ConfigError as error:
         sys.exit(_fail(error, 2))
     except DialogbuildError as error:
         sys.exit(_fail(error, 1))
     except OSError as error:
-        if error.errno == 28:
+        if error.errno == errno.ENOSPC:
             sys.exit(_fail(f"{error}: free some space and run the same command again; nothing is lost", 1))
+        if isinstance(error, NotADirectoryError | FileExistsError | PermissionError):
+            sys.exit(_fail(error, 1))
         raise
     except KeyboardInterrupt:
         sys.exit(_fail("stopped; the same command goes on from here", 130))

@@ -14,7 +14,7 @@ class StageConfig(BaseModel):
     Device, workers and batch size are no fields: they must not change the result, so they are not in the key.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def canonical(self) -> str:
         """The same text for the same values, whatever the order they were given in."""

@@ -45,6 +45,7 @@ class Job:
     work: Path
     key: str
     record: Mapping[str, Any]
+    source_mark: tuple[int, int] | None = None  # size and mtime of the source when it was hashed
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def execute(job: Job, progress: Any = None) -> Outcome | Failure:
     """Run one job in this process; every exception becomes a ``Failure``."""
     try:
         stage: Stage = import_module(job.module).STAGE
-        inputs = Inputs(job.item, job.video_id, job.source, job.dirs, progress or (lambda done, total: None))
+        report = progress or (lambda done, total: None)
+        inputs = Inputs(job.item, job.video_id, job.source, job.dirs, report, job.source_mark)
         return run_stage(stage, inputs, stage.config.model_validate(job.config), job.work, job.key, job.record)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -95,7 +97,7 @@ class LocalPool:
         self._log = log
         self.workers = max(1, workers)
         self._context = mp.get_context("spawn")
-        self._progress: Any = self._context.Queue()
+        self._progress: Any = None
         self._pool = self._new_pool(self.workers)
         self._running: dict[Future[Outcome | Failure], Job] = {}
         self._suspects: list[Job] = []
@@ -104,8 +106,9 @@ class LocalPool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        processes = list((getattr(self._pool, "_processes", None) or {}).values())  # shutdown forgets them
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((getattr(self._pool, "_processes", None) or {}).values()):
+        for process in processes:
             process.terminate()
 
     def __len__(self) -> int:
@@ -160,6 +163,7 @@ class LocalPool:
                 yield Tick(jobs[stage, item], fraction)
 
     def _new_pool(self, workers: int) -> ProcessPoolExecutor:
+        self._progress = self._context.Queue()  # a worker that died may have taken the old one's lock with it
         for name in _THREAD_CAPS:  # before any worker imports numpy: one process per core, one thread each
             os.environ.setdefault(name, "1")
         return ProcessPoolExecutor(
@@ -176,6 +180,7 @@ _worker_progress: Any = None
 def _start_worker(progress: Any, parent: int, log: Path) -> None:
     global _worker_progress
     _worker_progress = progress
+    progress.cancel_join_thread()  # progress that nobody reads any more must not keep a worker alive
     log.parent.mkdir(parents=True, exist_ok=True)
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(sink, 2)  # native libraries write their notices here; Python's errors come back as results

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dialogbuild import ledger
+from dialogbuild.artifact import read_json
 from dialogbuild.engines import Job
 from dialogbuild.errors import ConfigError
 from dialogbuild.pipeline import Places, survey
-from dialogbuild.runner import VideoState, quarantine_file
+from dialogbuild.runner import VideoState, exclusive, quarantine_file
 
 
 def status_lines(out: Path) -> list[str]:
@@ -70,8 +71,8 @@ def _why(plan: Any, state: VideoState, stage: str, item: str, job: Job | None) -
     if job is not None:
         held = quarantine_file(plan.work, stage, item)
         if held.is_file():
-            record = json.loads(held.read_text())
-            return f"quarantined after {record['attempts']} attempts: {record['error']} (see {held})"
+            record = read_json(held, {})
+            return f"quarantined after {record.get('attempts')} attempts: {record.get('error')} (see {held})"
         old = ledger.stale_keys(plan.work, stage, item, job.key)
         if not old:
             return "would run: never done for this item"
@@ -128,13 +129,22 @@ def _current(states: list[VideoState], jobs: list[Job]) -> set[Path]:
 
 def superseded(out: Path, delete: bool) -> list[tuple[Path, int]]:
     """Artefacts that the last run's recipe and sources do not lead to, with their size in bytes; deleted on request."""
-    plan, states, jobs = survey(Places(out))
-    current = _current(states, jobs)
     found = []
-    for stage in plan.recipe.stages:
-        for path in _artifacts(plan.work, stage.name):
-            if path not in current:
-                found.append((path, sum(f.stat().st_size for f in path.rglob("*") if f.is_file())))
-                if delete:
-                    shutil.rmtree(path)
+    with exclusive(Places(out).work):
+        plan, states, jobs = survey(Places(out))
+        current = _current(states, jobs)
+        for stage in plan.recipe.stages:
+            for path in _artifacts(plan.work, stage.name):
+                if path not in current:
+                    found.append((path, sum(f.stat().st_size for f in path.rglob("*") if f.is_file())))
+                    if delete:
+                        _remove(path, plan.work / "_tmp")
     return found
+
+
+def _remove(path: Path, tmp: Path) -> None:
+    """Out of sight by one rename first, so that an interrupted deletion leaves no half artefact behind."""
+    tmp.mkdir(exist_ok=True)
+    gone = tmp / f"gc-{path.parent.name}-{path.name}"
+    path.rename(gone)
+    shutil.rmtree(gone)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dialogbuild.artifact import Outcome, read_done, write_json
+from dialogbuild.artifact import Outcome, read_done, read_json, write_json
 from dialogbuild.recipe import Recipe
 from dialogbuild.runner import VideoState
 
@@ -124,12 +124,19 @@ def summary(rows: Sequence[Entry]) -> list[str]:
     return lines
 
 
-def save(work: Path, recipe: Recipe, src: Path, rows: Sequence[Entry]) -> None:
-    """Keep the run's books: the funnel for the report, and what to compare with for ``status`` and ``explain``."""
+def announce(work: Path, recipe: Recipe, src: Path) -> None:
+    """Write down what the run that starts now is: what ``status``, ``explain`` and ``gc`` compare with."""
     (work / "_run").mkdir(parents=True, exist_ok=True)
-    write_json(work / FUNNEL, [asdict(row) for row in rows])
     stages = [stage.name for stage in recipe.stages]
     write_json(work / LAST, {"recipe": recipe.dump(), "stages": stages, "src": str(src.resolve())})
+
+
+def save(work: Path, rows: Sequence[Entry]) -> bool:
+    """Keep the run's books for the report. Returns whether they differ from the last run's."""
+    books = [asdict(row) for row in rows]
+    changed = bool(read_json(work / FUNNEL) != json.loads(json.dumps(books)))
+    write_json(work / FUNNEL, books)
+    return changed
 
 
 def stale_keys(work: Path, stage: str, item: str, current: str | None) -> list[dict[str, Any]]:

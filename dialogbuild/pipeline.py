@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dialogbuild import ledger
+from dialogbuild.artifact import read_json
 from dialogbuild.engines import Event, LocalPool, usable_cores
 from dialogbuild.errors import ConfigError
 from dialogbuild.progress import Bars
@@ -77,6 +77,8 @@ class Finished:
     entries: list[ledger.Entry]
     ignored: list[Path]
     computed: int  # jobs that really ran, the rest was there already
+    sha256: Mapping[str, str]  # video id -> content
+    changed: bool  # the books differ from the last run's
 
     def quarantined(self) -> list[ledger.Entry]:
         """Items that failed and wait for the next run."""
@@ -101,12 +103,14 @@ def run_stages(
         DialogbuildError: another run holds ``places``, or a fault that stops every item.
     """
     share = share or Share()
-    sources, ignored = discover(src, places.work / "_run" / "hashes.json")
+    hashes = f"hashes.{share.index}of{share.count}.json"
+    sources, ignored = discover(src, places.work / "_run" / hashes, (places.work, places.dataset))
     mine = [source for source in sources if share.takes(source)]
     plan = Plan(recipe, places.work)
     computed = 0
 
     with exclusive(places.work, f"{share.index}of{share.count}"), Bars(quiet) as bars:
+        ledger.announce(places.work, recipe, src)
         log = RunLog(places.work, recipe)
 
         def listen(event: Event | Planned) -> None:
@@ -119,8 +123,8 @@ def run_stages(
             states = run_items(plan, mine, pool, listen)
         ledger.check_books(recipe, states)
         rows = ledger.entries(recipe, states)
-        ledger.save(places.work, recipe, src, rows)
-    return Finished(rows, ignored, computed)
+        changed = ledger.save(places.work, rows)
+    return Finished(rows, ignored, computed, {source.video_id: source.sha256 for source in mine}, changed)
 
 
 def finish(places: Places, finished: Finished, src: Path) -> Published:
@@ -131,29 +135,30 @@ def finish(places: Places, finished: Finished, src: Path) -> Published:
             under which licence and consent each was published.
     """
     published = publish(finished.clips(), places.dataset, rights_of(finished, src))
-    if finished.computed or published.created or not places.report.is_file():
+    if finished.computed or finished.changed or published.created or not places.report.is_file():
         write_report_of(places)
     return published
 
 
 def rights_of(finished: Finished, src: Path) -> dict[str, Rights]:
-    """Video id -> licence and consent, for the videos that a source list names."""
+    """Video id -> licence and consent, for the videos that a source list names; by content, not by file name."""
     from dialogbuild.download import read_records
 
     folder = src if src.is_dir() else src.parent
-    known = {record.file: record for record in read_records(folder) if record.file}
-    rights = {}
-    for row in finished.entries:
-        record = known.get(row.source)
-        if record is not None:
-            rights[row.video_id] = Rights(record.licence or "unknown", record.consent or "unknown")
-    return rights
+    known = {record.sha256: record for record in read_records(folder) if record.sha256}
+    return {
+        video_id: Rights(known[sha256].licence or "unknown", known[sha256].consent or "unknown")
+        for video_id, sha256 in finished.sha256.items()
+        if sha256 in known
+    }
 
 
 def write_report_of(places: Places) -> None:
     """Write the report page of the last run, from what is on disk."""
     from dialogbuild.report import write_report
 
+    if not (places.work / ledger.FUNNEL).is_file():
+        raise ConfigError(f"nothing has run in {places.out} yet: dialogbuild run RECIPE SRC --out {places.out}")
     write_report(places.work, None, places.dataset, places.report)
 
 
@@ -167,17 +172,16 @@ def survey(places: Places) -> tuple[Plan, list[VideoState], list[Any]]:
         ConfigError: nothing has run here yet.
     """
     last = places.work / ledger.LAST
-    if not last.is_file():
+    saved = read_json(last)
+    if saved is None:
         raise ConfigError(f"nothing has run in {places.out} yet: dialogbuild run RECIPE SRC --out {places.out}")
-    saved = json.loads(last.read_text())
     recipe = parse_recipe(saved["recipe"], tuple(saved["stages"]), str(last))
-    sources, _ = discover(Path(saved["src"]), places.work / "_run" / "hashes.json")
+    sources, _ = discover(Path(saved["src"]), places.work / "_run" / "hashes.json", (places.work, places.dataset))
     plan = Plan(recipe, places.work)
-    states = [VideoState(source) for source in sources]
+    states = [plan.state(source) for source in sources]
     return plan, states, list(_pending(plan, states))
 
 
 def _pending(plan: Plan, states: Sequence[VideoState]) -> Iterator[Any]:
     for state in states:
-        if state.source.duplicate_of is None:
-            yield from plan.advance(state)
+        yield from plan.advance(state)

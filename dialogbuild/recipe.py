@@ -90,14 +90,20 @@ def load_recipe(
         path = shipped[str(spec)]
     try:
         raw = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"there is no recipe at {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"no recipe can be read at {path}: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from None
+    for stage, table in (changes or {}).items():
+        if stage not in ORDER:
+            raise ConfigError(f"--set {stage}.{next(iter(table))}: no such stage{_guess(stage, ORDER)}")
+        given = raw.get(stage, {})
+        raw[stage] = {**given, **table} if isinstance(given, Mapping) else given
     if head is not None:
         raw["head"] = head
-    for stage, table in (changes or {}).items():
-        raw[stage] = {**raw.get(stage, {}), **table}
+        for stage in ORDER:
+            if isinstance(raw.get(stage), Mapping):
+                raw[stage] = {key: value for key, value in raw[stage].items() if key != "head"}
     return parse_recipe({"name": path.stem, **raw}, stages, str(path))
 
 
@@ -115,7 +121,8 @@ def parse_recipe(raw: Mapping[str, Any], stages: tuple[str, ...] = ORDER, where:
         if key not in ("name", "description", "head", *ORDER):
             problems.append(f"[{key}]: no such stage{_guess(key, ORDER)}")
     loaded = tuple(load_stage(name) for name in stages)
-    for stage in loaded:
+    others = tuple(load_stage(name) for name in raw if name in ORDER and name not in stages)
+    for stage in (*loaded, *others):  # a slip in a table that this run does not use is a slip all the same
         given = raw.get(stage.name, {})
         if not isinstance(given, Mapping):
             problems.append(f"{stage.name}: a table is expected, [{stage.name}]")
@@ -128,7 +135,7 @@ def parse_recipe(raw: Mapping[str, Any], stages: tuple[str, ...] = ORDER, where:
             problems += [_explain(stage, entry) for entry in error.errors()]
     if problems:
         raise ConfigError(f"{where}:\n  " + "\n  ".join(problems))
-    return Recipe(str(raw.get("name", "recipe")), loaded, configs)
+    return Recipe(str(raw.get("name", "recipe")), loaded, {stage.name: configs[stage.name] for stage in loaded})
 
 
 def _explain(stage: Stage, entry: Any) -> str:

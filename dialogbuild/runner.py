@@ -12,7 +12,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dialogbuild.artifact import Outcome, Stage, artifact_dir, artifact_key, file_sha256, read_done, write_json
+from dialogbuild import __version__
+from dialogbuild.artifact import (
+    Outcome,
+    Stage,
+    artifact_dir,
+    artifact_key,
+    file_sha256,
+    read_done,
+    read_json,
+    write_json,
+)
 from dialogbuild.engines import Event, Failure, Job, LocalPool, Tick
 from dialogbuild.errors import ConfigError, DialogbuildError
 from dialogbuild.recipe import Recipe
@@ -65,7 +75,17 @@ class Plan:
         missing = [str(path) for path in files if not Path(path).is_file()]
         if missing:
             raise ConfigError(f"[{stage.name}] needs a model file that is not there: {', '.join(missing)}")
-        return {Path(path).name: file_sha256(Path(path)) for path in files}
+        return {f"{Path(path).parent.name}/{Path(path).name}": file_sha256(Path(path)) for path in files}
+
+    def state(self, source: Source) -> VideoState:
+        """A video before anything is known of it but its file: copies and unreadable files have ended already."""
+        state = VideoState(source)
+        key = (self.recipe.stages[0].name, source.video_id)
+        if source.error is not None:
+            state.outcomes[key] = Outcome(*key, "", "quarantined", None, source.error)
+        elif source.duplicate_of is not None:
+            state.outcomes[key] = Outcome(*key, "", "rejected", None, "duplicate", {"of": source.duplicate_of})
+        return state
 
     def items(self, stage: Stage, state: VideoState) -> list[str]:
         """The items that a stage handles for one video."""
@@ -91,6 +111,7 @@ class Plan:
         record = {
             "stage": stage.name,
             "version": stage.version,
+            "dialogbuild": __version__,
             "item": item,
             "video_id": state.source.video_id,
             "key": key,
@@ -102,7 +123,8 @@ class Plan:
         dirs = {name: outcome.path for name, outcome in inputs.items() if outcome.path is not None}
         values = config.model_dump(mode="json")
         source, module = state.source, stage.run.__module__
-        return Job(stage.name, module, item, source.video_id, source.path, dirs, values, self.work, key, record)
+        at = (stage.name, module, item, source.video_id, source.path, dirs, values)
+        return Job(*at, self.work, key, record, source.mark)
 
     def advance(self, state: VideoState) -> Iterator[Job]:
         """Record what is already on disk and yield what can run now."""
@@ -145,12 +167,14 @@ def exclusive(work: Path, share: str = "0of1") -> Iterator[None]:
         DialogbuildError: another run holds it.
     """
     work.mkdir(parents=True, exist_ok=True)
-    with (work / f"_lock.{share}").open("w") as lock:
+    whole = share == "0of1"
+    with (work / "_lock").open("w") as lock, (work / f"_lock.{share}").open("w") as own:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_EX if whole else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise DialogbuildError(f"another run is using {work}; wait for it, or give another --out") from None
-        if share == "0of1":  # other shares may be at work in the same folder
+        if whole:  # other shares may be at work in the same folder
             shutil.rmtree(work / "_tmp", ignore_errors=True)
         yield
 
@@ -162,14 +186,9 @@ def run_items(plan: Plan, sources: Sequence[Source], pool: LocalPool, listen: Li
         DialogbuildError: a fault that no other item can escape (a full disk, a missing part). What was
             committed stays; the same command goes on from there.
     """
-    states = [VideoState(source) for source in sources]
+    states = [plan.state(source) for source in sources]
     by_video = {state.source.video_id: state for state in states}
-    for state in states:
-        if state.source.duplicate_of is not None:
-            key = (plan.recipe.stages[0].name, state.source.video_id)
-            values = {"of": state.source.duplicate_of}
-            state.outcomes[key] = Outcome(*key, "", "rejected", None, "duplicate", values)
-    waiting = [state for state in states if state.source.duplicate_of is None]
+    waiting = [state for state in states if not state.ended()]
     backlog = 2 * pool.workers  # enough to keep every worker busy; few enough to finish videos one after another
     while waiting or len(pool):
         while waiting and len(pool) < backlog:
@@ -202,7 +221,7 @@ def _settle(plan: Plan, state: VideoState, event: Outcome | Failure) -> None:
         raise DialogbuildError(f"{event.job.stage} of {event.job.item}: {event.error}")
     job = event.job
     path = quarantine_file(plan.work, job.stage, job.item)
-    attempts = json.loads(path.read_text())["attempts"] + 1 if path.is_file() else 1
+    attempts = int(read_json(path, {}).get("attempts", 0)) + 1
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**job.record, "error": event.error, "traceback": event.traceback, "attempts": attempts})
     state.outcomes[job.stage, job.item] = Outcome(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialogbuild.artifact import file_sha256, write_json
+from dialogbuild.artifact import file_sha256, read_json, source_mark, write_json
 from dialogbuild.errors import ConfigError
 
 _VIDEO = "mp4 m4v mov mkv webm avi ts m2ts mts mpg mpeg flv wmv 3gp ogv mxf vob"
@@ -24,16 +25,19 @@ class Source:
     path: Path
     sha256: str
     bytes: int
+    mark: tuple[int, int]  # size and mtime_ns when it was hashed
     duplicate_of: str | None = None  # the video id whose content is the same
+    error: str | None = None  # why it could not be read
 
 
-def discover(src: Path, hashes: Path | None = None) -> tuple[list[Source], list[Path]]:
+def discover(src: Path, hashes: Path | None = None, leave_out: Sequence[Path] = ()) -> tuple[list[Source], list[Path]]:
     """List the media below ``src`` (a folder, searched whole, or one file).
 
     Audio files are taken too: that a file is no video is then a recorded outcome instead of silence.
 
     Args:
         hashes: a JSON file that remembers hashes by path, size and modification time.
+        leave_out: folders that are never searched, such as the run's own output.
 
     Returns:
         The sources in path order, and the files left out because their suffix is no medium's.
@@ -43,29 +47,47 @@ def discover(src: Path, hashes: Path | None = None) -> tuple[list[Source], list[
     """
     if not src.exists():
         raise ConfigError(f"{src} does not exist; give a video file or a folder of videos")
-    files = [src] if src.is_file() else sorted(p for p in src.rglob("*") if p.is_file() and not _hidden(p, src))
+    files = [src] if src.is_file() else _files(src, leave_out)
     taken = [p for p in files if src.is_file() or p.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES]
     if not taken:
         raise ConfigError(f"{src} holds no video; looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
-    known = _read_hashes(hashes)
+    known: dict[str, str] = read_json(hashes, {}) if hashes is not None else {}
     sources: list[Source] = []
     first: dict[str, str] = {}  # content hash -> the video id that had it first
     fresh: dict[str, str] = {}
     for path in taken:
-        stat = path.stat()
-        mark = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-        digest = fresh[mark] = known.get(mark) or file_sha256(path)
+        try:
+            mark = source_mark(path)
+            place = f"{path.resolve()}|{mark[0]}|{mark[1]}"
+            digest = fresh[place] = known.get(place) or file_sha256(path)
+        except OSError as error:
+            video_id = _free_id(f"{_slug(path.stem)}-unread", {s.video_id for s in sources})
+            reason = f"the file cannot be read: {error.strerror or error}"
+            sources.append(Source(video_id, path, "", 0, (0, 0), error=reason))
+            continue
         video_id = _free_id(f"{_slug(path.stem)}-{digest[:8]}", {s.video_id for s in sources})
-        twin = first.setdefault(digest, video_id) if stat.st_size else video_id
-        sources.append(Source(video_id, path, digest, stat.st_size, None if twin == video_id else twin))
+        twin = first.setdefault(digest, video_id) if mark[0] else video_id
+        sources.append(Source(video_id, path, digest, mark[0], mark, None if twin == video_id else twin))
     if hashes is not None and fresh != known:
         hashes.parent.mkdir(parents=True, exist_ok=True)
         write_json(hashes, {**known, **fresh})
     return sources, [p for p in files if p not in set(taken)]
 
 
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+def _files(root: Path, leave_out: Sequence[Path]) -> list[Path]:
+    """Files below ``root`` in path order; links are followed, each folder once, hidden ones never."""
+    skip = {path.resolve() for path in leave_out}
+    visited: set[Path] = set()
+    found = []
+    for folder, inner, names in os.walk(root, followlinks=True):
+        here = Path(folder)
+        if here.resolve() in visited | skip:
+            inner.clear()
+            continue
+        visited.add(here.resolve())
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        found += [here / name for name in names if not name.startswith(".")]
+    return sorted(found)
 
 
 def _slug(stem: str) -> str:
@@ -77,10 +99,3 @@ def _free_id(wanted: str, taken: set[str]) -> str:
     while candidate in taken:
         candidate, n = f"{wanted}-{n}", n + 1
     return candidate
-
-
-def _read_hashes(path: Path | None) -> dict[str, str]:
-    if path is None or not path.is_file():
-        return {}
-    known: dict[str, str] = json.loads(path.read_text())
-    return known

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from dialogbuild.errors import MissingPart
@@ -37,6 +39,22 @@ def solutions() -> Any:
         SelfieSegmentation = selfie_segmentation.SelfieSegmentation
 
     return Solutions
+
+
+def model_files(*folders: str) -> list[Path]:
+    """The network files that the named parts of mediapipe use, found without importing it.
+
+    Args:
+        folders: of mediapipe's ``modules``, such as ``face_detection``.
+
+    Raises:
+        MissingPart: mediapipe is not installed.
+    """
+    spec = importlib.util.find_spec("mediapipe")
+    if spec is None or spec.origin is None:
+        raise MissingPart("faces need mediapipe: pip install mediapipe==0.10.21")
+    modules = Path(spec.origin).parent / "modules"
+    return [path for folder in folders for path in sorted((modules / folder).glob("*.tflite"))]
 
 
 def process(solution: Any, rgb: Any) -> Any:

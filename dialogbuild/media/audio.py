@@ -6,6 +6,8 @@ sound (late start, early end, lost packets) there is silence, so that positions 
 
 from __future__ import annotations
 
+import errno
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -163,15 +165,29 @@ def to_pcm16(samples: F32) -> np.ndarray[Any, np.dtype[np.int16]]:
 
 
 def write_flac(path: Path, blocks: Iterable[F32], sample_rate: int = SAMPLE_RATE) -> int:
-    """Write mono float32 blocks as 16-bit FLAC; returns the number of samples. Memory: one block."""
+    """Write mono float32 blocks as 16-bit FLAC; returns the number of samples. Memory: one block.
+
+    Raises:
+        OSError: what was written cannot be read back whole (libsndfile does not tell of a disk that fills at the end).
+    """
     import soundfile
 
     n = 0
-    with soundfile.SoundFile(path, "w", sample_rate, 1, subtype="PCM_16", format="FLAC") as file:
-        for block in blocks:
-            file.write(to_pcm16(block))
-            n += len(block)
+    try:
+        with soundfile.SoundFile(path, "w", sample_rate, 1, subtype="PCM_16", format="FLAC") as file:
+            for block in blocks:
+                file.write(to_pcm16(block))
+                n += len(block)
+        whole = soundfile.info(path).frames == n and (n == 0 or len(soundfile.read(path, start=n - 1)[0]) == 1)
+    except soundfile.LibsndfileError as error:
+        raise OSError(errno.ENOSPC if _disk_is_full(path) else errno.EIO, f"writing {path.name}: {error}") from error
+    if not whole:
+        raise OSError(errno.ENOSPC if _disk_is_full(path) else errno.EIO, f"{path.name} was not written whole")
     return n
+
+
+def _disk_is_full(path: Path) -> bool:
+    return shutil.disk_usage(path.parent).free < 1 << 20
 
 
 def read_audio(path: Path, start: int = 0, stop: int | None = None) -> F32:

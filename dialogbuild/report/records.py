@@ -101,8 +101,8 @@ def funnel(records: Sequence[Record]) -> list[Step]:
         "video": {r.item for r in records if r.unit == "video"},
         "clip": {r.item for r in records if r.unit == "clip"},
     }
-    alive["clip"] |= _listed_clips(records)
-    owner = {r.item: r.video_id for r in records if r.unit == "clip"}
+    owner = {r.item: r.video_id for r in records if r.unit == "clip"} | _listed_clips(records)
+    alive["clip"] |= owner.keys()
     steps = []
     for stage, unit in stages:
         if unit == "clip":
@@ -113,10 +113,14 @@ def funnel(records: Sequence[Record]) -> list[Step]:
     return steps
 
 
-def _listed_clips(records: Sequence[Record]) -> set[str]:
-    """Clips that segment cut, whether or not a later stage has an outcome for them."""
-    paths = [Path(r.path) / "clips.parquet" for r in records if r.stage == "segment" and r.status == "ok" and r.path]
-    return {str(c) for p in paths if p.is_file() for c in read_table(p, ["clip_id"])["clip_id"]}
+def _listed_clips(records: Sequence[Record]) -> dict[str, str]:
+    """Clips that segment cut and their videos, whether or not a later stage has an outcome for them."""
+    cut = [
+        (r.video_id, Path(r.path) / "clips.parquet")
+        for r in records
+        if r.stage == "segment" and r.status == "ok" and r.path
+    ]
+    return {str(c): video for video, p in cut if p.is_file() for c in read_table(p, ["clip_id"])["clip_id"]}
 
 
 def _step(stage: str, unit: str, entered: set[str], found: Mapping[str, Record], hours: Mapping[str, float]) -> Step:

@@ -154,4 +154,14 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     )
 
 
-STAGE = Stage(name="landmarks", version=2, unit="video", config=Config, run=run, reads=("ingest", "tracks"))
+def model_files(config: Config) -> list[Path]:
+    """The networks of the mesh and of the person mask."""
+    from dialogbuild.faces.mp import model_files as networks
+
+    del config
+    return networks("face_detection", "face_landmark", "selfie_segmentation")
+
+
+STAGE = Stage(
+    name="landmarks", version=2, unit="video", config=Config, run=run, reads=("ingest", "tracks"), models=model_files
+)

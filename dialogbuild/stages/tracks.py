@@ -124,4 +124,14 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     write_table(out / "track_list.parquet", track_list(rows))
 
 
-STAGE = Stage(name="tracks", version=1, unit="video", config=Config, run=run, reads=("ingest", "shots"))
+def model_files(config: Config) -> list[Path]:
+    """The detectors' networks."""
+    from dialogbuild.faces.mp import model_files as networks
+
+    del config
+    return networks("face_detection")
+
+
+STAGE = Stage(
+    name="tracks", version=1, unit="video", config=Config, run=run, reads=("ingest", "shots"), models=model_files
+)

@@ -165,6 +165,82 @@ def test_an_empty_folder_and_a_missing_one_say_what_to_do(tmp_path: Path) -> Non
         discover(tmp_path)
 
 
+def test_a_source_that_changes_while_it_is_read_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    src = videos(tmp_path / "v", growing="hello")
+    from dialogbuild import pipeline
+
+    def discover_then_grow(*args: object) -> object:
+        found = discover(*args)  # type: ignore[arg-type]
+        videos(src, growing="hello and more")
+        return found
+
+    monkeypatch.setattr(pipeline, "discover", discover_then_grow)
+    finished = go(src, tmp_path / "out")
+    [(status, reason)] = status_of(finished, "measure", "growing")
+    assert status == "quarantined"
+    assert "changed while it was read" in str(reason)
+
+
+def test_the_runs_own_output_is_never_its_input(tmp_path: Path) -> None:
+    src = videos(tmp_path / "v", a="hello")
+    for _ in range(2):
+        finished = go(src, src / "out")
+        (src / "out" / "dataset").mkdir(exist_ok=True)
+        (src / "out" / "dataset" / "crop.mp4").write_text("made by the run")
+    assert {row.source for row in finished.entries} == {"a.mp4"}
+
+
+def test_an_unreadable_file_is_quarantined_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dialogbuild import sources
+
+    def refuse(path: Path) -> tuple[int, int]:
+        if path.name == "locked.mp4":
+            raise PermissionError(13, "Permission denied")
+        return path.stat().st_size, path.stat().st_mtime_ns
+
+    monkeypatch.setattr(sources, "source_mark", refuse)
+    finished = go(videos(tmp_path / "v", locked="x", good="hello"), tmp_path / "out")
+    [(status, reason)] = status_of(finished, "measure", "locked")
+    assert (status, reason) == ("quarantined", "the file cannot be read: Permission denied")
+    assert status_of(finished, "pack", "good") == [("ok", None)] * 2
+
+
+def test_linked_folders_are_searched_and_a_loop_of_links_ends(tmp_path: Path) -> None:
+    src, other = videos(tmp_path / "v", a="one"), videos(tmp_path / "w", b="two")
+    (src / "linked").symlink_to(other)
+    (other / "back").symlink_to(src)
+    assert [s.path.name for s in discover(src)[0]] == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize("name", ["_run/hashes.0of1.json", "_run/funnel.json", "_quarantine/measure/bug-x.json"])
+def test_a_damaged_state_file_does_not_stop_the_next_run(tmp_path: Path, name: str) -> None:
+    src = videos(tmp_path / "v", good="hello", bug="crash")
+    go(src, tmp_path / "out")
+    path = tmp_path / "out/work" / name
+    if "quarantine" in name:
+        path = next((tmp_path / "out/work/_quarantine/measure").glob("*.json"))
+    path.write_text('{"half')
+    again = go(src, tmp_path / "out")
+    assert again.computed == 1
+    assert json.loads(path.read_text())
+
+
+def test_gc_waits_for_no_run_and_deletes_only_what_is_superseded(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    with exclusive(work), pytest.raises(DialogbuildError, match="another run is using"):
+        explain.superseded(tmp_path, delete=True)
+
+
+def test_a_full_run_and_a_share_exclude_each_other_but_shares_do_not(tmp_path: Path) -> None:
+    with exclusive(tmp_path, "0of2"):
+        with pytest.raises(DialogbuildError, match="another run is using"), exclusive(tmp_path):
+            pass
+        with exclusive(tmp_path, "1of2"):
+            pass
+
+
 def test_explain_differences_are_words() -> None:
     old = {"stage": "s", "version": 1, "source_sha256": "x", "config": {"a": 1}, "inputs": {"t": "k"}, "models": {}}
     new = {**old, "version": 2, "config": {"a": 2}, "inputs": {"t": "l"}}
