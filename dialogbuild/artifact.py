@@ -181,13 +181,13 @@ def run_stage(
     except BaseException:
         shutil.rmtree(tmp, ignore_errors=True)
         raise
-    wall_s = time.perf_counter() - wall
+    wall_s = round(time.perf_counter() - wall, 3)
     done = {
         **record,
         "status": status,
         "reason": reason,
         "values": values,
-        "wall_s": round(wall_s, 3),
+        "wall_s": wall_s,
         "cpu_s": round(time.process_time() - cpu, 3),
         "peak_rss_mb": _peak_rss_mb(),
     }
