@@ -12,11 +12,12 @@ from dialogbuild.fit.depth import depth_block
 from dialogbuild.fit.evidence import Evidence, short_gaps
 from dialogbuild.fit.gauss_newton import SolverOptions, refit_outliers, solve_frames
 from dialogbuild.fit.init import face_size_m, start_pose
+from dialogbuild.fit.jacobian import frame_jacobian
 from dialogbuild.fit.landmarks import LandmarkBlock, facing_weight, landmark_block
 from dialogbuild.fit.normal import ResidualBlock, Robust, assemble_all
 from dialogbuild.fit.params import Prior
 from dialogbuild.fit.regions import LEFT_LID_PAIRS, LIP_PAIRS, REGIONS, RIGHT_LID_PAIRS, LandmarkNoise
-from dialogbuild.fit.rig import TRANSL, Rig, frame_jacobian, pose_points, project_points
+from dialogbuild.fit.rig import TRANSL, Rig, pose_points, project_points
 from dialogbuild.fit.smoother import Trajectory, smooth
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -1,4 +1,4 @@
-"""The fast twin of ``rig.frame_jacobian``: one compiled pass over the landmarks, a test holds both equal."""
+"""The fast twin of ``jacobian.frame_jacobian``: one compiled pass over the landmarks, a test holds both equal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from dialogbuild.fit.rig import ROTATIONS, Posed, Rig, expr_through_joints, pose_corrective
+from dialogbuild.fit.jacobian import expr_through_joints, pose_corrective
+from dialogbuild.fit.rig import ROTATIONS, Posed, Rig
 from dialogbuild.head.model import PARENTS
 from dialogbuild.head.rotation import left_jacobian
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from dialogbuild.fit.jacobian import shared_jacobian
 from dialogbuild.fit.kernel import weighted_rows
 from dialogbuild.fit.normal import NormalEquations, Robust
 from dialogbuild.fit.regions import LEFT_LID_PAIRS, LIP_PAIRS, RIGHT_LID_PAIRS, LandmarkNoise
-from dialogbuild.fit.rig import TRANSL, Posed, Rig, pose_points, project_points, shared_jacobian
+from dialogbuild.fit.rig import TRANSL, Posed, Rig, pose_points, project_points
 from dialogbuild.head.rotation import rodrigues
 
 Array = np.ndarray[Any, np.dtype[Any]]

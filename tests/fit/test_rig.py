@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from tiny_head import tiny_head
 
+from dialogbuild.fit.jacobian import frame_jacobian, shared_jacobian
 from dialogbuild.fit.kernel import weighted_rows
 from dialogbuild.fit.params import ParamLayout
-from dialogbuild.fit.rig import build_rig, frame_jacobian, pose_points, project_points, shared_jacobian
+from dialogbuild.fit.rig import build_rig, pose_points, project_points
 from dialogbuild.head.pose import pose_head
 
 CAMERA = (700.0, 320.0, 180.0)
