@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dialogbuild.errors import ConfigError, DialogbuildError
+from dialogbuild.errors import ConfigError, DialogbuildError, Stopped
 from dialogbuild.stages import ORDER
 
 app = typer.Typer(
@@ -284,15 +284,10 @@ for _name in ORDER:
 
 def main() -> None:
     """Entry point: errors that are the user's to mend are one message, not a traceback."""
-    import click
-
     try:
-        sys.exit(app(standalone_mode=False))
-    except click.exceptions.Abort:
-        sys.exit(_fail("stopped; the same command goes on from here", 130))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        app()
+    except Stopped as error:
+        sys.exit(_fail(error, 130))
     except ConfigError as error:
         sys.exit(_fail(error, 2))
     except DialogbuildError as error:
@@ -303,8 +298,6 @@ def main() -> None:
         if isinstance(error, NotADirectoryError | FileExistsError | PermissionError):
             sys.exit(_fail(error, 1))
         raise
-    except KeyboardInterrupt:
-        sys.exit(_fail("stopped; the same command goes on from here", 130))
 
 
 def _fail(error: object, code: int) -> int:

@@ -4,7 +4,8 @@
     ├── Reject              the data is unsuitable: a result, counted in the funnel
     ├── ConfigError         a recipe or an argument is wrong: nothing ran
     ├── MissingPart         an optional package, model file or system library is absent
-    └── DatasetError        a dataset on disk breaks its own contract
+    ├── DatasetError        a dataset on disk breaks its own contract
+    └── Stopped             a person interrupted the run
 
 Any other exception that leaves a stage is a bug or a machine fault: the runner quarantines the item
 with its traceback, and tries it again on the next run.
@@ -57,6 +58,10 @@ class ConfigError(DialogbuildError):
 
 class MissingPart(DialogbuildError):
     """An optional part is absent; the message says what it gives and the command that brings it."""
+
+
+class Stopped(DialogbuildError):
+    """A person interrupted the run; what was committed stays, and the same command goes on from there."""
 
 
 class DatasetError(DialogbuildError):

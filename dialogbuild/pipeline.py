@@ -11,7 +11,7 @@ from typing import Any
 from dialogbuild import ledger
 from dialogbuild.artifact import read_json
 from dialogbuild.engines import Event, LocalPool, usable_cores
-from dialogbuild.errors import ConfigError
+from dialogbuild.errors import ConfigError, Stopped
 from dialogbuild.progress import Bars
 from dialogbuild.publish import Published, Rights, publish
 from dialogbuild.recipe import Recipe, parse_recipe
@@ -120,7 +120,10 @@ def run_stages(
             bars(event)
 
         with LocalPool(workers or usable_cores(), log.path.with_suffix(".native.log")) as pool:
-            states = run_items(plan, mine, pool, listen)
+            try:
+                states = run_items(plan, mine, pool, listen)
+            except KeyboardInterrupt:
+                raise Stopped("stopped; the same command goes on from here") from None
         ledger.check_books(recipe, states)
         rows = ledger.entries(recipe, states)
         changed = ledger.save(places.work, rows)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,3 +79,24 @@ def test_a_run_over_rejects_alone_exits_0_with_an_empty_dataset_that_validates(t
     assert "not_a_video 1" in done.stdout
     assert (tmp_path / "out" / "report.html").is_file()
     assert call("validate", tmp_path / "out" / "dataset").returncode == 0
+
+
+def test_an_unknown_option_and_no_arguments_are_answered_with_usage() -> None:
+    wrong = call("run", "--nope")
+    assert wrong.returncode == 2
+    assert "No such option" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    assert "Commands:" in "".join((call().stdout, call().stderr))
+
+
+def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path, dialogue: Any) -> None:
+    command = [sys.executable, "-m", "dialogbuild", "run", "demo", str(dialogue.path), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out/work").glob("ingest/*/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from here" in told
+    assert "Traceback" not in told
