@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from dialogbuild.errors import ConfigError
 Array = np.ndarray[Any, Any]
 
 
-class _Stated:
+class _Stated(ABC):
     """A stand-in that keeps the pickled state and computes nothing."""
 
     state: dict[str, Any]
@@ -32,9 +33,9 @@ class _Stated:
             raise pickle.UnpicklingError(f"{type(self).__name__} with a state of type {type(state).__name__}")
         self.state = state
 
+    @abstractmethod
     def array(self) -> Array:
         """The plain values."""
-        raise NotImplementedError
 
 
 class ChumpyArray(_Stated):

@@ -30,7 +30,8 @@ def test_a_histogram_counts_every_value_and_draws_every_limit():
 
 def test_empty_and_constant_data_make_a_chart_too():
     for values in (np.zeros(0), np.full(5, 3.0)):
-        ET.fromstring(charts.histogram({"accepted": values, "rejected": np.zeros(0)}, [], [], "px"))
+        chart = ET.fromstring(charts.histogram({"accepted": values, "rejected": np.zeros(0)}, [], [], "px"))
+        assert chart.tag.endswith("svg")
 
 
 def test_funnel_segments_are_as_long_as_their_counts():
@@ -70,4 +71,7 @@ def test_the_timeline_places_turns_by_time():
 
 
 def test_markup_in_labels_is_escaped():
-    ET.fromstring(charts.hbars([("<b>&", 1.0, "1 < 2")]))
+    chart = ET.fromstring(charts.hbars([("<b>&", 1.0, "1 < 2")]))
+    words = "".join(chart.itertext())
+    assert "<b>&" in words, "shown as text"
+    assert "1 < 2" in words
