@@ -9,11 +9,10 @@ import numpy as np
 
 from dialogbuild.head.camera import Camera
 from dialogbuild.synth.script import Script
-from dialogbuild.synth.spec import DialogueSpec
+from dialogbuild.synth.spec import DEFAULT_FOCAL_OVER_WIDTH, DialogueSpec
 
 SEAT_YAW_RAD = float(np.radians(22.0))
 
-_FOCAL_PER_WIDTH = 1.1
 _SHORTEST_CLOSE_UP_S = 1.2
 
 
@@ -87,7 +86,9 @@ def _seat(spec: DialogueSpec, shot: int, side: int, visible: bool) -> Seat:
     width, height = spec.width_px, spec.height_px
     # Framing follows a 16:9 window, so that tall and wide pictures hold the same people at the same distance.
     base = min(width, height * 16 / 9)
-    focal = _FOCAL_PER_WIDTH * base
+    focal = spec.focal_over_width * base
+    # Places are written for the default lens; with another one everyone stands so that the face keeps its size.
+    zoom = spec.focal_over_width / DEFAULT_FOCAL_OVER_WIDTH
     nearer = 0.88 if shot % 2 else 1.0
     view, centre = (0, 0, width, height), (width / 2, height / 2)
     if spec.layout == "split_screen":
@@ -103,7 +104,7 @@ def _seat(spec: DialogueSpec, shot: int, side: int, visible: bool) -> Seat:
         place, yaw = (0.04 * side, -0.035, 0.80 * nearer), -0.7 * side * SEAT_YAW_RAD
     else:
         place, yaw = (0.195 * nearer * side, -0.045 * nearer, 0.92 * nearer), -side * SEAT_YAW_RAD
-    x_m, y_m, z_m = place
+    x_m, y_m, z_m = place[0], place[1], place[2] * zoom
     # In a tall picture people move down until the frame still cuts off the chest, where the head model ends.
     y_m += max(0.0, height / 2 - base * 9 / 32) * z_m / focal
     return Seat(visible, float(yaw), (float(x_m), float(y_m), float(z_m)), focal, *centre, view)

@@ -15,6 +15,7 @@ from dialogbuild.media.clock import count_ticks, frame_table, tick_table
 TICK_FPS = 25
 SAMPLES_PER_TICK = 640
 VFR_TIME_BASE = Fraction(1, 90_000)
+DEFAULT_FOCAL_OVER_WIDTH = 1.1
 
 Layout = Literal["same_shot", "split_screen", "close_ups"]
 AudioKind = Literal["both", "one_voice", "silence", "none", "music"]
@@ -44,6 +45,8 @@ class DialogueSpec:
             stays in sync with the lips, and what lies before it is silent.
         noise_db: level of the room noise, dB of full scale.
         lines: own sentences as (person, text), spoken in this order; empty = the bank's.
+        focal_over_width: the lens, focal length over the width of a 16:9 picture; 1.1 is a view of 49 degrees. The people
+            stand farther away in proportion (a dolly zoom), so that faces keep their size and only perspective changes.
         video_codec, crf, gop: the encoder's settings (an FFmpeg encoder's name); the container follows the suffix.
         fault: spoils the finished file, see ``container.make_faulty``.
 
@@ -66,6 +69,7 @@ class DialogueSpec:
     audio_offset_s: float = 0.0
     noise_db: float = -62.0
     lines: tuple[tuple[int, str], ...] = ()
+    focal_over_width: float = DEFAULT_FOCAL_OVER_WIDTH
     video_codec: str = "libx264"
     crf: int = 18
     gop: int = 25
@@ -78,6 +82,8 @@ class DialogueSpec:
             raise ConfigError(f"faces must be 0 to 3, not {self.faces}")
         if self.duration_s <= 0 or (isinstance(self.fps, Fraction) and self.fps <= 0):
             raise ConfigError("duration_s and fps must be positive")
+        if not 0.5 <= self.focal_over_width <= 10:
+            raise ConfigError(f"focal_over_width must be 0.5 to 10, not {self.focal_over_width}")
         if list(self.cuts) != sorted(set(self.cuts)) or any(not 0 < cut < self.duration_s for cut in self.cuts):
             raise ConfigError(f"cuts must ascend within (0, {self.duration_s}), not {self.cuts}")
         if self.layout != "same_shot" and self.faces not in (1, 2):
