@@ -45,7 +45,7 @@ class DialogueSpec:
             stays in sync with the lips, and what lies before it is silent.
         noise_db: level of the room noise, dB of full scale.
         lines: own sentences as (person, text), spoken in this order; empty = the bank's.
-        focal_over_width: the lens, focal length over the width of a 16:9 picture; 1.1 is a view of 49 degrees. The people
+        focal_over_width: the lens, focal length over the width of a 16:9 picture; 1.1 is a view of 49 degrees. People
             stand farther away in proportion (a dolly zoom), so that faces keep their size and only perspective changes.
         video_codec, crf, gop: the encoder's settings (an FFmpeg encoder's name); the container follows the suffix.
         fault: spoils the finished file, see ``container.make_faulty``.
