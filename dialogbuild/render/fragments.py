@@ -1,12 +1,15 @@
-"""What a rasteriser gives, and the face that every engine has."""
+"""What a rasteriser gives, and the face that every engine has: numpy for one image, tensors for a batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Cull = Literal["back", "none"]
 
@@ -27,6 +30,25 @@ class Fragments:
     face_id: NDArray[np.int32]
     bary: NDArray[np.float32]
     depth: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class TensorFragments:
+    """``Fragments`` of B images on a device; no gradients (see ``interpolate.interpolate`` for those).
+
+    Args:
+        face_id: (B, H, W) int32.
+        bary: (B, H, W, 3) float32.
+        depth: (B, H, W) float32, metres.
+    """
+
+    face_id: Tensor
+    bary: Tensor
+    depth: Tensor
+
+    def image(self, b: int) -> Fragments:
+        """Image b as numpy arrays."""
+        return Fragments(*(x[b].cpu().numpy() for x in (self.face_id, self.bary, self.depth)))
 
 
 class Rasterizer(Protocol):
@@ -53,4 +75,14 @@ class Rasterizer(Protocol):
         self, attributes: NDArray[Any], faces: NDArray[np.int32], fragments: Fragments
     ) -> NDArray[np.float32]:
         """Vertex attributes (V, D) at the fragments, (H, W, D) float32, 0 where nothing is hit."""
+        ...
+
+
+class TensorRasterizer(Rasterizer, Protocol):
+    """An engine that also takes a batch of meshes of one topology as tensors, on its own device."""
+
+    def rasterize_batch(
+        self, verts_px: Tensor, faces: Tensor, size_hw: tuple[int, int], cull: Cull = "back"
+    ) -> TensorFragments:
+        """``rasterize`` for verts_px (B, V, 3) and shared faces (F, 3) of integers."""
         ...
