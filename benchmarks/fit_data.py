@@ -46,7 +46,7 @@ SENSOR_NOISE = 2.0  # standard deviation in steps of 8 bit, before the encoder
 FAST_PX_PER_FRAME = 6.0
 _LENSES = (0.9, 1.8)  # focal length over width: from a phone's wide view to a short telephoto
 _BILABIALS = "pbm"
-_SOURCES = ("synth", "render", "faces", "head", "stages/tracks.py", "stages/landmarks.py", "media/encode.py")
+_CODE = ("faces", "stages/tracks.py", "stages/landmarks.py", "media/encode.py")  # what makes the landmarks
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +164,27 @@ _PER_FRAME = (
 
 
 def cache_key(spec: DialogueSpec, model: HeadModel) -> str:
-    """16 hex digits of everything that decides a clip: spec, head model, networks, noise, and the code that draws."""
+    """16 hex digits of everything that decides a clip: spec, head model, noise, networks, and how it is drawn.
+
+    Of the drawing the result is taken, poses and first picture, so that other changes of its code do not count.
+    """
+    truth, frames = _draw(spec, model)
+    pose = truth.persons[0].pose
     digest = hashlib.sha256(repr((spec, model.sha256, WINDOW_PX, SENSOR_NOISE)).encode())
+    for array in (next(frames), *(getattr(pose, f.name) for f in fields(HeadPose))):
+        digest.update(array.tobytes())
     package = Path(dialogbuild.__file__).parent
-    code = [p for name in _SOURCES for p in (sorted((package / name).rglob("*.py")) or [package / name])]
+    code = [p for name in _CODE for p in (sorted((package / name).rglob("*.py")) or [package / name])]
     for path in (*code, Path(__file__), *model_files("face_detection", "face_landmark")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _draw(spec: DialogueSpec, model: HeadModel) -> tuple[Truth, Iterator[Image]]:
+    """The truth, and the frames without noise as they are asked for."""
+    _, truth = make_speech(spec)
+    shots = plan_shots(spec, make_script(spec), len(truth.persons))
+    return truth, render_frames(model, spec, shots, [p.pose for p in truth.persons])
 
 
 def save_clip(clip: FitClip, path: Path) -> None:
@@ -228,10 +242,8 @@ def _make_clip(spec: DialogueSpec, model: HeadModel) -> FitClip:
 
 def _record(spec: DialogueSpec, model: HeadModel, video: Path) -> Truth:
     """Render, add sensor noise, encode."""
-    mix, truth = make_speech(spec)
-    shots = plan_shots(spec, make_script(spec), len(truth.persons))
-    rendered = render_frames(model, spec, shots, [p.pose for p in truth.persons])
-    write_video(video, _noisy(rendered, spec.seed), spec, mix)
+    truth, rendered = _draw(spec, model)
+    write_video(video, _noisy(rendered, spec.seed), spec, make_script(spec).mix)
     return truth
 
 
