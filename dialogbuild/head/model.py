@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dialogbuild.errors import ConfigError
+from dialogbuild.head.albedo import Albedo
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
@@ -69,6 +70,7 @@ class HeadModel:
         landmarks: embeddings by scheme: ``mp478`` and ``ibug68`` define the points, ``mediapipe`` is where the detector
             sees those of ``mp478`` on this model, if that has been measured.
         masks: sorted vertex ids by region.
+        albedo: colours of people at the V vertices, or None where nobody has measured them.
 
     Raises:
         ConfigError: a shape, dtype, index or sum is wrong; the message names the array.
@@ -92,6 +94,7 @@ class HeadModel:
     lid_expr: tuple[int, int] | None
     landmarks: Mapping[str, Embedding]
     masks: Mapping[str, IntArray]
+    albedo: Albedo | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -176,6 +179,8 @@ def _check(m: HeadModel) -> None:
         raise ConfigError(f"{m.model_id}: skinning weights must be >= 0 and sum to 1 per vertex")
     if np.abs(m.j_regressor.sum(1) - 1).max() > 1e-3:
         raise ConfigError(f"{m.model_id}: rows of j_regressor must sum to 1")
+    if m.albedo is not None and len(m.albedo.mean) != v:
+        raise ConfigError(f"{m.model_id}: albedo has {len(m.albedo.mean)} vertices, not {v}")
     _check_indices(m, v, f)
 
 
