@@ -48,10 +48,10 @@ def interpolate(attributes: Tensor, verts_px: Tensor, faces: Tensor, face_id: Te
         (B, H, W, D) of the attributes' dtype, 0 where nothing is hit. Work is proportional to the pixels hit.
     """
     b, row, column = torch.nonzero(face_id >= 0, as_tuple=True)
-    triangle = faces.long()[face_id[b, row, column].long()]
+    triangle = faces.long()[face_id[b, row, column].long()] + b[:, None] * verts_px.shape[1]  # (P, 3) of all vertices
     # indexed, not index_select: its gradient adds up in a fixed order on every device
-    corners = verts_px[b[:, None], triangle].double()
+    corners = verts_px.flatten(0, 1)[triangle].double()
     weight = pixel_barycentrics(corners, column + 0.5, row + 0.5).to(attributes.dtype)
-    values = (weight[..., None] * attributes[b[:, None], triangle]).sum(1)
+    values = (weight[..., None] * attributes.flatten(0, 1)[triangle]).sum(1)
     out = attributes.new_zeros((*face_id.shape, attributes.shape[-1]))
     return out.index_put((b, row, column), values)

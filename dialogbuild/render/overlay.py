@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from dialogbuild.head.camera import Camera
 from dialogbuild.render.raster_numba import NumbaRasterizer
 from dialogbuild.render.shading import vertex_normals
+from dialogbuild.render.window import pixel_window
 
 _ENGINE = NumbaRasterizer()
 
@@ -24,7 +25,7 @@ def overlay_mesh(
     alpha: float = 0.55,
     style: Literal["shaded", "wireframe"] = "shaded",
 ) -> NDArray[np.uint8]:
-    """A mesh laid over an image.
+    """A mesh laid over an image. Work follows the mesh's size in pixels, beyond one copy of the image.
 
     Args:
         rgb: (H, W, 3) uint8; not modified.
@@ -38,33 +39,70 @@ def overlay_mesh(
     Returns:
         (H, W, 3) uint8.
     """
+    out = np.array(rgb, np.uint8, order="C")
     points = camera.project_with_depth(np.asarray(verts_cam, np.float64))
-    fragments = _ENGINE.rasterize(points, faces, (rgb.shape[0], rgb.shape[1]))
-    hit = fragments.face_id >= 0
+    window = pixel_window(points, (rgb.shape[0], rgb.shape[1]))
+    if window is None:
+        return out
+    x0, y0, x1, y1 = window
+    points[:, :2] -= (x0, y0)
+    fragments = _ENGINE.rasterize(points, faces, (y1 - y0, x1 - x0))
+    paint = np.asarray(colour, np.float64) * 255
+    triangles = np.ascontiguousarray(faces, np.int32)
     if style == "shaded":
-        normal = _ENGINE.interpolate(vertex_normals(verts_cam, faces), faces, fragments)
-        light = 0.25 + 0.75 * np.clip(-normal[..., 2], 0, 1)
-        strength = alpha * hit
+        _shade(
+            out[y0:y1, x0:x1],
+            fragments.face_id,
+            fragments.bary,
+            triangles,
+            vertex_normals(verts_cam, faces),
+            paint,
+            alpha,
+        )
     else:
-        light = np.ones(hit.shape, np.float32)
-        corners = points[faces[np.maximum(fragments.face_id, 0)]][..., :2]
-        strength = alpha * hit * np.clip(1.3 - _edge_distance_px(corners), 0, 1)
-    paint = np.clip(light[..., None] * np.asarray(colour, np.float32) * 255, 0, 255)
-    out = rgb + strength[..., None] * (paint - rgb)
-    return np.asarray(np.clip(out + 0.5, 0, 255), np.uint8)
+        _outline(out[y0:y1, x0:x1], fragments.face_id, triangles, points, paint, alpha)
+    return out
 
 
-def _edge_distance_px(corners: NDArray[Any]) -> NDArray[Any]:
-    """(H, W) distance of each pixel centre to the nearest edge line of its triangle (H, W, 3, 2)."""
-    height, width = corners.shape[:2]
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    nearest = np.full((height, width), np.inf)
-    for k in range(3):
-        a, b = corners[..., k, :], corners[..., (k + 1) % 3, :]
-        d = b - a
-        area = d[..., 0] * (y - a[..., 1]) - d[..., 1] * (x - a[..., 0])
-        nearest = np.minimum(nearest, np.abs(area) / np.maximum(np.hypot(d[..., 0], d[..., 1]), 1e-9))
-    return nearest
+@nb.njit(cache=True)
+def _blend(image, row, column, paint, light, strength):  # type: ignore[no-untyped-def]
+    for c in range(3):
+        below = image[row, column, c]
+        value = below + strength * (min(max(light * paint[c], 0.0), 255.0) - below)
+        image[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
+
+
+@nb.njit(cache=True)
+def _shade(image, face_id, bary, faces, normals, paint, alpha):  # type: ignore[no-untyped-def]
+    """Triangles lit from the camera, in place."""
+    for row in range(image.shape[0]):
+        for column in range(image.shape[1]):
+            t = face_id[row, column]
+            if t < 0:
+                continue
+            towards = 0.0
+            for corner in range(3):
+                towards -= bary[row, column, corner] * normals[faces[t, corner], 2]
+            _blend(image, row, column, paint, 0.25 + 0.75 * min(max(towards, 0.0), 1.0), alpha)
+
+
+@nb.njit(cache=True)
+def _outline(image, face_id, faces, points, paint, alpha):  # type: ignore[no-untyped-def]
+    """Edges of the visible triangles, about a pixel wide, in place."""
+    for row in range(image.shape[0]):
+        for column in range(image.shape[1]):
+            t = face_id[row, column]
+            if t < 0:
+                continue
+            nearest = np.inf
+            for k in range(3):
+                a, b = faces[t, k], faces[t, (k + 1) % 3]
+                dx, dy = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1]
+                area = dx * (row + 0.5 - points[a, 1]) - dy * (column + 0.5 - points[a, 0])
+                nearest = min(nearest, abs(area) / max(np.hypot(dx, dy), 1e-9))
+            strength = alpha * min(max(1.3 - nearest, 0.0), 1.0)
+            if strength > 0.0:
+                _blend(image, row, column, paint, 1.0, strength)
 
 
 @nb.njit(cache=True)

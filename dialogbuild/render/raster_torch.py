@@ -67,7 +67,8 @@ class TorchRasterizer(TensorEngine):
 
     Args:
         device: any device with float64 and int64.
-        max_samples: samples in work at once, about 200 bytes each. Does not change the result.
+        max_samples: samples, and triangles of all images, in work at once, about 200 bytes each (one image's
+            triangles are never split). A GPU is kept busier by more. Does not change the result.
     """
 
     name = "torch"
@@ -88,12 +89,13 @@ class TorchRasterizer(TensorEngine):
         if verts_px.ndim != 3 or verts_px.shape[-1] != 3:
             raise ConfigError(f"a batch of vertices is (B, V, 3), not {tuple(verts_px.shape)}")
         verts, triangles = verts_px.to(self.device, torch.float64), faces.to(self.device, torch.int64)
-        shape = (len(verts), *size_hw)
-        keys = torch.full((shape[0] * shape[1] * shape[2],), _EMPTY, dtype=torch.int64, device=self.device)
-        table = _front_triangles(verts, triangles, size_hw, cull)
-        for triangle, row, column in _samples(table, self.max_samples):
-            _keep_nearest(keys, table, triangle, row, column, size_hw)
-        return _resolve(keys.view(shape), verts, triangles)
+        keys = torch.full((len(verts), *size_hw), _EMPTY, dtype=torch.int64, device=self.device)
+        images = max(1, self.max_samples // max(1, len(triangles)))
+        for part, verts_of in zip(torch.split(keys, images), torch.split(verts, images), strict=True):
+            table = _front_triangles(verts_of, triangles, size_hw, cull)
+            for triangle, row, column in _samples(table, self.max_samples):
+                _keep_nearest(part.view(-1), table, triangle, row, column, size_hw)
+        return _resolve(keys, verts, triangles)
 
 
 @dataclass(frozen=True, eq=False)

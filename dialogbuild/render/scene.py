@@ -14,6 +14,7 @@ from dialogbuild.head.model import HeadModel
 from dialogbuild.render.appearance import Appearance
 from dialogbuild.render.raster_numba import NumbaRasterizer
 from dialogbuild.render.shading import GAMMA, Float32, Lighting, vertex_normals
+from dialogbuild.render.window import pixel_window
 
 _ENGINE = NumbaRasterizer()
 _SHININESS = 24.0
@@ -133,7 +134,7 @@ def render_head(
     vertices = np.asarray(vertices_cam, np.float32)
     normals = vertex_normals(vertices, model.faces)
     vertices = vertices + normals * appearance.hair_offset_m[:, None]
-    window = _window(camera.project_with_depth(vertices), camera)
+    window = pixel_window(camera.project_with_depth(vertices), (camera.height_px, camera.width_px))
     if window is None:
         return image
     x0, y0, x1, y1 = window
@@ -146,19 +147,6 @@ def render_head(
     )  # fmt: skip
     _compose(image, layer, supersample, x0, y0, GAMMA)
     return image
-
-
-def _window(points: NDArray[Any], camera: Camera) -> tuple[int, int, int, int] | None:
-    """The part of the image that projected vertices (V, 3) can touch, half-open, or None."""
-    seen = points[np.isfinite(points[:, 0]), :2]
-    if not len(seen):
-        return None
-    size = np.array([camera.width_px, camera.height_px])
-    low = np.clip(np.floor(seen.min(0)), 0, size).astype(int)
-    high = np.clip(np.ceil(seen.max(0)), 0, size).astype(int)
-    if (low >= high).any():
-        return None
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def _level(appearance: Appearance, samples_per_m: float) -> Float32:

@@ -55,6 +55,21 @@ def test_shared_edges_neither_leak_nor_overlap(engine: Rasterizer) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=IDS)
+def test_a_sample_within_rounding_of_a_shared_edge_belongs_to_one_side(engine: Rasterizer) -> None:
+    """Edges drawn through a pixel centre: whichever sign rounding gives, both triangles must see the same one."""
+    rng = np.random.default_rng(1)
+    faces = np.array([[0, 1, 2], [1, 0, 3]], np.int32)
+    for _ in range(40):
+        centre, reach = np.array([2.5, 2.5]), rng.uniform(1, 9, 2)
+        along = rng.normal(size=2)
+        across = np.array([along[1], -along[0]])
+        ends = [centre - reach[0] * along, centre + reach[1] * along, centre + 9 * across, centre - 9 * across]
+        verts = np.array([(*xy, 1.0) for xy in ends])
+        hits = [engine.rasterize(verts, face[None], (5, 5), "none").face_id[2, 2] >= 0 for face in faces]
+        assert sum(hits) == 1, f"{sum(hits)} triangles hit the sample on the edge {verts[:2, :2].tolist()}"
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=IDS)
 def test_the_nearer_surface_wins_and_ties_go_to_the_lower_id(engine: Rasterizer) -> None:
     square = [(0, 0), (0, 8), (8, 8)]
     verts = np.array([(x, y, z) for z in (2.0, 1.0, 1.0) for x, y in square])

@@ -59,8 +59,9 @@ def test_the_numpy_twin_draws_the_head_as_numba_does(head: HeadModel) -> None:
     np.testing.assert_array_equal(a.face_id, b.face_id)
 
 
+@pytest.mark.parametrize("max_samples", [7_000, 100_000, 1 << 19], ids=["image by image", "two by two", "at once"])
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_batch_gives_each_image_as_it_would_be_alone(head: HeadModel, device: str) -> None:
+def test_a_batch_gives_each_image_as_it_would_be_alone(head: HeadModel, device: str, max_samples: int) -> None:
     """Heads turned differently in a wide image: one in view, one cut by the border, one behind the camera, one tiny."""
     size = (60, 100)
     batch = np.stack([_seen(head, *size, turn) for turn in (0.0, 0.7, -0.4, 0.2)])
@@ -68,7 +69,7 @@ def test_a_batch_gives_each_image_as_it_would_be_alone(head: HeadModel, device: 
     batch[2, :, 2] *= -1
     batch[3, :, :2] = batch[3, :, :2] * 0.05 + 20  # faces far below a pixel
     faces = torch.tensor(head.faces, device=device)
-    out = TorchRasterizer(device, 7_000).rasterize_batch(torch.tensor(batch, device=device), faces, size)
+    out = TorchRasterizer(device, max_samples).rasterize_batch(torch.tensor(batch, device=device), faces, size)
     hits = [(out.image(b).face_id >= 0).sum() for b in range(4)]
     assert hits[0] > 1000
     assert hits[1] > 300

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from dialogbuild.render.appearance import Appearance, Palette, make_appearance
 from dialogbuild.render.overlay import draw_landmarks, overlay_mesh
 from dialogbuild.render.scene import render_head
 from dialogbuild.render.shading import Lighting, sh_basis, shade_sh, studio_light, vertex_normals
+from dialogbuild.render.window import pixel_window
 
 CAMERA = Camera.centred(520.0, 240, 240)
 
@@ -160,6 +162,31 @@ def test_an_overlay_touches_the_head_only(head: HeadModel, style: str) -> None:
     changed = (image != _background()).any(-1)
     assert changed[100:140, 100:140].mean() > 0.3
     assert not changed[:5].any()
+
+
+@pytest.mark.parametrize("style", ["shaded", "wireframe"])
+def test_an_overlay_cut_by_the_border_is_the_same_inside(
+    head: HeadModel, style: Literal["shaded", "wireframe"]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (240, 240, 3), dtype=np.uint8)
+    whole = overlay_mesh(noise, _vertices(head), head.faces, CAMERA, style=style)
+    crop = CAMERA.cropped(110, 60, 100, 120)
+    part = overlay_mesh(noise[60:180, 110:210], _vertices(head), head.faces, crop, style=style)
+    np.testing.assert_allclose(part.astype(int), whole[60:180, 110:210].astype(int), atol=1)
+    assert (part != noise[60:180, 110:210]).any()
+
+
+def test_an_overlay_of_a_head_out_of_view_is_the_image_itself(head: HeadModel) -> None:
+    for shift in ([5.0, 0, 0], [0, 0, -3.0]):
+        image = overlay_mesh(_background(), _vertices(head) + np.float32(shift), head.faces, CAMERA)
+        np.testing.assert_array_equal(image, _background())
+
+
+def test_the_window_holds_every_finite_point_and_stays_in_the_image() -> None:
+    points = np.array([[10.2, 5.0, 1], [40.7, 90.1, 1], [np.nan, 3, -1], [np.inf, 3, 1]])
+    assert pixel_window(points, (60, 80)) == (10, 5, 41, 60)
+    assert pixel_window(points + np.array([100, 0, 0]), (60, 80)) is None
+    assert pixel_window(points[2:], (60, 80)) is None
 
 
 def test_dots_are_drawn_where_asked_and_bad_points_are_left_out() -> None:
