@@ -3,7 +3,7 @@
 FLAME (T. Li et al. 2017) must be downloaded from https://flame.is.tue.mpg.de after registration and is never shipped
 here. Read are ``generic_model.pkl`` of 2017/2019 and 2020, ``flame2023.pkl``, ``flame2023_no_jaw.pkl`` and
 ``flame2023_Open.pkl`` (the one with an open licence, CC BY 4.0). Beside the model, if present:
-``mediapipe_landmark_embedding.npz``, ``landmark_embedding.npy`` and ``FLAME_masks.pkl``.
+``mediapipe_landmark_embedding.npz``, ``landmark_embedding.npy``, ``FLAME_masks.pkl`` and ``FLAME_texture.npz``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dialogbuild.artifact import file_sha256
 from dialogbuild.errors import ConfigError, MissingPart
+from dialogbuild.head.flame_texture import TEXTURE_LICENCE, load_texture
 from dialogbuild.head.model import PARENTS, Embedding, FloatArray, HeadModel, IntArray
 from dialogbuild.head.safe_pickle import load_object_npy, load_pickle, plain
 
 WHERE = "register at https://flame.is.tue.mpg.de, download FLAME 2023 Open, and give the path of its .pkl"
 N_VERTICES, N_FACES, N_SHAPE, N_EXPR = 5023, 9976, 300, 100
 _MEDIAPIPE, _LANDMARKS, _MASK_FILE = "mediapipe_landmark_embedding.npz", "landmark_embedding.npy", "FLAME_masks.pkl"
+_TEXTURE = "FLAME_texture.npz"
 _FILES = ("flame2023_Open.pkl", "flame2023.pkl", "flame2023_no_jaw.pkl", "generic_model.pkl")
 
 _EXPECTED: dict[str, tuple[int, ...]] = {
@@ -49,6 +52,7 @@ def load_flame(
     mediapipe_embedding: Path | None = None,
     landmark_embedding: Path | None = None,
     masks: Path | None = None,
+    texture: Path | None = None,
     n_shape: int = N_SHAPE,
     n_expr: int = N_EXPR,
 ) -> HeadModel:
@@ -56,8 +60,8 @@ def load_flame(
 
     Args:
         path: the model's pickle, or the folder it lies in.
-        mediapipe_embedding, landmark_embedding, masks: other places of the three files; by default they are looked
-            for beside the model and left out where absent.
+        mediapipe_embedding, landmark_embedding, masks, texture: other places of the four files; by default they are
+            looked for beside the model and left out where absent.
         n_shape, n_expr: how many leading components to keep.
 
     Raises:
@@ -69,14 +73,16 @@ def load_flame(
     arrays = _checked(data, file)
     if not (0 < n_shape <= N_SHAPE and 0 < n_expr <= N_EXPR):
         raise ConfigError(f"FLAME has {N_SHAPE} shape and {N_EXPR} expression components, not {n_shape} and {n_expr}")
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = file_sha256(file)
+    colours = _beside(file.parent, texture, _TEXTURE)
     faces = arrays["f"].astype(np.int32)
     dirs = arrays["shapedirs"]
     regressor = _dense(data["J_regressor"]).astype(np.float64)
     return HeadModel(
         model_id=f"{_release(file)}-{digest[:12]}",
-        sha256=digest,
-        licence=_licence(file),
+        # coefficients of shape and pose do not depend on the texture, results may
+        sha256=digest if colours is None else hashlib.sha256(f"{digest}{file_sha256(colours)}".encode()).hexdigest(),
+        licence=_licence(file) if colours is None else f"{_licence(file)}; {TEXTURE_LICENCE}",
         v_template=_float(arrays["v_template"]),
         faces=faces,
         # the model file has no texture coordinates
@@ -93,6 +99,7 @@ def load_flame(
         lid_expr=None,
         landmarks=_landmarks(file.parent, mediapipe_embedding, landmark_embedding),
         masks=_masks(_beside(file.parent, masks, _MASK_FILE)),
+        albedo=None if colours is None else load_texture(colours, faces, N_VERTICES),
     )
 
 
@@ -103,7 +110,7 @@ def flame_files(path: Path) -> list[Path]:
         MissingPart: there is no model; the message says where to get it.
     """
     file = _model_file(path)
-    beside = (_MEDIAPIPE, _LANDMARKS, _MASK_FILE)
+    beside = (_MEDIAPIPE, _LANDMARKS, _MASK_FILE, _TEXTURE)
     return [file, *(file.parent / name for name in beside if (file.parent / name).is_file())]
 
 

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from dialogbuild.errors import ConfigError, MissingPart
 from dialogbuild.head import load_head
-from dialogbuild.head.flame import N_EXPR, N_FACES, N_SHAPE, N_VERTICES, load_flame
+from dialogbuild.head.flame import N_EXPR, N_FACES, N_SHAPE, N_VERTICES, flame_files, load_flame
 from dialogbuild.head.pose import neutral_pose, pose_head
 from dialogbuild.head.safe_pickle import Skipped, load_object_npy, load_pickle
 
@@ -133,6 +133,31 @@ def test_embeddings_and_masks_beside_the_model_are_read(flame_folder: Path) -> N
 def test_torch_tensors_in_an_embedding_are_skipped_without_torch_code(flame_folder: Path) -> None:
     data = load_object_npy(flame_folder / "landmark_embedding.npy")
     assert isinstance(data["dynamic_lmk_faces_idx"], Skipped)
+
+
+def test_a_texture_beside_the_model_gives_an_albedo_another_hash_and_a_licence(
+    flame_folder: Path, tmp_path: Path
+) -> None:
+    plain = load_flame(flame_folder, n_shape=10, n_expr=5)
+    assert plain.albedo is None
+    rng = np.random.default_rng(4)
+    texture = {
+        "mean": rng.uniform(60, 220, (8, 8, 3)), "tex_dir": rng.normal(0, 5, (8, 8, 3, 13)),
+        "vt": rng.uniform(0, 1, (N_VERTICES, 2)), "ft": plain.faces,
+    }  # fmt: skip
+    np.savez(tmp_path / "FLAME_texture.npz", **texture)
+    given = load_flame(flame_folder, n_shape=10, n_expr=5, texture=tmp_path / "FLAME_texture.npz")
+    assert given.albedo is not None
+    np.testing.assert_array_equal(np.flatnonzero(given.albedo.known), np.unique(plain.faces))
+    assert given.sha256 != plain.sha256
+    assert given.model_id == plain.model_id, "shape and pose mean the same"
+    assert "CC-BY-NC-SA-4.0" in given.licence
+    assert "CC-BY-NC-SA-4.0" not in plain.licence
+    (tmp_path / "generic_model.pkl").write_bytes((flame_folder / "generic_model.pkl").read_bytes())
+    assert load_flame(tmp_path, n_shape=10, n_expr=5).sha256 == given.sha256
+    assert flame_files(tmp_path) == [tmp_path / "generic_model.pkl", tmp_path / "FLAME_texture.npz"]
+    with pytest.raises(MissingPart, match=r"FLAME_texture\.npz"):
+        load_flame(flame_folder, texture=tmp_path / "elsewhere.npz")
 
 
 class _Run:

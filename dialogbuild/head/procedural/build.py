@@ -11,6 +11,7 @@ import numpy as np
 from dialogbuild.head.generate import CORE_PATH
 from dialogbuild.head.model import JAW, LEFT_EYE, NECK, PARENTS, RIGHT_EYE, FloatArray, HeadModel
 from dialogbuild.head.procedural import skinning
+from dialogbuild.head.procedural.albedo import ALBEDO_PATH, measured_albedo
 from dialogbuild.head.procedural.atlas import place, skin_uv
 from dialogbuild.head.procedural.expressions import LID_NAMES, expression_fields
 from dialogbuild.head.procedural.fields import Array, Core, load_core, smoothstep
@@ -124,6 +125,7 @@ def _assemble(
         lid_expr=(expr_names.index(LID_NAMES[0]), expr_names.index(LID_NAMES[1])),
         landmarks=embeddings(f, spans),
         masks=masks,
+        albedo=measured_albedo(len(v)),
     )
 
 
@@ -162,7 +164,7 @@ def _sphere_centre(points: Array) -> Array:
 
 def source_files() -> list[Path]:
     """The constants and the code that the head is a function of, in a fixed order."""
-    measured = [MEASURED_PATH] if MEASURED_PATH.is_file() else []
+    measured = [path for path in (MEASURED_PATH, ALBEDO_PATH) if path.is_file()]
     return [CORE_PATH, *measured, *sorted(Path(__file__).parent.glob("*.py"))]
 
 
