@@ -106,7 +106,7 @@ def held_out_errors(people: Array, n_dirs: int = N_DIRS) -> Array:
 
 
 def evidence(model: HeadModel, people: Array) -> str:
-    """Shares of the variance and a table of residuals by region, % of the mean colour."""
+    """Shares of the variance and a table of residuals by region, medians over vertices, % of the mean colour."""
     ids, found = known_vertices(model), analyse(people)
     centred, held_out = people - found.mean, held_out_errors(people)
     own = people - found.explain(people)
@@ -119,11 +119,12 @@ def evidence(model: HeadModel, people: Array) -> str:
     out = [f"{line} of the variance, {100 * share[1]:.2f} % of held-out people's"]
     by_count = [1 - (held_out_errors(people, n) ** 2).sum() / (centred**2).sum() for n in (1, 2, 4, 8, 16, 24)]
     out.append("held out with 1, 2, 4, 8, 16, 24 directions: " + " ".join(f"{100 * s:.2f}" for s in by_count))
-    out.append(f"{'% of the mean':<16}{'spread':>8}{'same':>8}{'held out':>10}{'dialogues':>11}")
+    out.append(f"{'% of the mean':<16}{'spread':>8}{'same':>8}{'held out':>10}{'(95 %)':>8}{'dialogues':>11}")
     columns = np.stack([relative(e, found.mean) for e in (centred, own, held_out, acted)], 1)
     for name in (*ALBEDO_MASKS, "skin"):
-        row = 100 * np.sqrt((columns[np.isin(ids, model.masks[name])] ** 2).mean(0))
-        out.append(f"{name:<16}{row[0]:>8.2f}{row[1]:>8.2f}{row[2]:>10.2f}{row[3]:>11.2f}")
+        inside = 100 * columns[np.isin(ids, model.masks[name])]
+        row, high = np.median(inside, 0), np.percentile(inside[:, 2], 95)
+        out.append(f"{name:<16}{row[0]:>8.1f}{row[1]:>8.1f}{row[2]:>10.1f}{high:>8.1f}{row[3]:>11.1f}")
     return "\n".join(out)
 
 
