@@ -10,7 +10,7 @@ import numpy as np
 
 from dialogbuild.fit.depth import depth_block
 from dialogbuild.fit.evidence import Evidence, short_gaps
-from dialogbuild.fit.gauss_newton import SolverOptions, refit_outliers, solve_frames
+from dialogbuild.fit.gauss_newton import FrameFit, SolverOptions, refit_outliers, solve_frames
 from dialogbuild.fit.init import face_size_m, start_pose
 from dialogbuild.fit.jacobian import frame_jacobian
 from dialogbuild.fit.landmarks import LandmarkBlock, facing_weight, landmark_block
@@ -72,6 +72,60 @@ class ClipFit:
     iterations: Array
 
 
+@dataclass(frozen=True, eq=False)
+class LandmarkFrames:
+    """Every usable frame's own optimum from landmarks. n = usable frames of T ticks.
+
+    Attributes:
+        at: (n,) their ticks;  block: their landmarks;  depth: their relative depths, if used;  fit: (n, ...) the optima.
+        good: (n,) bool, a plausible head near the landmarks;  restarted: (n,) bool;  face_px: (n,) outer-eye distance.
+    """
+
+    at: Array
+    block: LandmarkBlock
+    depth: ResidualBlock | None
+    fit: FrameFit
+    good: Array
+    restarted: Array
+    face_px: Array
+
+    @property
+    def blocks(self) -> list[ResidualBlock]:
+        """The evidence."""
+        return [self.block] if self.depth is None else [self.block, self.depth]
+
+
+def landmark_frames(
+    rig: Rig,
+    prior: Prior,
+    camera: Camera3,
+    evidence: Evidence,
+    options: ClipOptions,
+    extra: Sequence[ResidualBlock] = (),
+) -> LandmarkFrames:
+    """Fit each usable frame on its own. At least one tick must be usable."""
+    at = np.flatnonzero(evidence.usable)
+    start, face_px = start_pose(rig, camera, evidence.landmarks_px[at])
+    facing = facing_weight(rig, start[:, :3], start[:, TRANSL])
+    ok = np.ones(len(at), bool)
+    block = landmark_block(rig, camera, evidence.landmarks_px[at], ok, face_px, facing, options.noise, options.robust)
+    blocks: list[ResidualBlock] = [block, *extra]
+    fit = solve_frames(blocks, prior, start, options.solver)
+    fit, restarted = refit_outliers(blocks, prior, fit, ok, options.solver)
+    depth = None
+    if np.isfinite(options.depth_sigma) and len(at) > 1:
+        z_px, noise = evidence.z_px[at], options.noise
+        depth = depth_block(
+            rig, fit.theta, z_px, camera[0], face_px, options.depth_sigma, options.robust, noise.independence
+        )
+    if depth is not None:
+        again = solve_frames([*blocks, depth], prior, fit.theta, options.solver)
+        fit = replace(again, iterations=fit.iterations + again.iterations)
+    face_now = camera[0] * face_size_m(rig) / np.maximum(fit.theta[:, 5], 1e-3)
+    good = fit.finite & (typical_error_px(block, fit.theta) <= options.max_error * face_now)
+    return LandmarkFrames(at, block, depth, fit, good, restarted, face_px)
+
+
 def fit_clip(
     rig: Rig,
     prior: Prior,
@@ -82,54 +136,50 @@ def fit_clip(
     options: ClipOptions,
     extra: Sequence[ResidualBlock] = (),
 ) -> ClipFit:
-    """Fit a person whose shape is already in ``rig``.
+    """Fit a person whose shape is already in ``rig``, from landmarks.
 
     Args:
         walk: (P,) sigma of a step from tick to tick (``smoother.walk_sigma``).
-        extra: more evidence, indexed by the clip's ticks (pixels, for example).
+        extra: more evidence, indexed by the clip's ticks.
     """
     T = len(evidence.usable)
-    at = np.flatnonzero(evidence.usable)
-    if not len(at):
-        return _nothing(T, rig.size)
-    start, face_px = start_pose(rig, camera, evidence.landmarks_px[at])
-    facing = facing_weight(rig, start[:, :3], start[:, TRANSL])
-    ok = np.ones(len(at), bool)
-    block = landmark_block(rig, camera, evidence.landmarks_px[at], ok, face_px, facing, options.noise, options.robust)
-    blocks: list[ResidualBlock] = [block, *(_At(b, at) for b in extra)]
-    fit = solve_frames(blocks, prior, start, options.solver)
-    fit, restarted = refit_outliers(blocks, prior, fit, ok, options.solver)
-    if np.isfinite(options.depth_sigma) and len(at) > 1:
-        z_px, noise = evidence.z_px[at], options.noise
-        depth = depth_block(
-            rig, fit.theta, z_px, camera[0], face_px, options.depth_sigma, options.robust, noise.independence
-        )
-        if depth is not None:
-            blocks.append(depth)
-            again = solve_frames(blocks, prior, fit.theta, options.solver)
-            fit = replace(again, iterations=fit.iterations + again.iterations)
-    typical = typical_error_px(block, fit.theta)
-    face_now = camera[0] * face_size_m(rig) / np.maximum(fit.theta[:, 5], 1e-3)
-    good = fit.finite & (typical <= options.max_error * face_now)
-    if not good.any():
-        return replace(_nothing(T, rig.size), restarted=_spread(restarted, at, T))
-    trajectory = _trajectory(blocks, prior, fit.theta, good, at, evidence.linked, walk, options)
-    fit_ok = _spread(good, at, T)
-    interpolated = short_gaps(fit_ok, evidence.linked, options.max_gap)
+    if not evidence.usable.any():
+        return nothing(T, rig.size)
+    more: list[ResidualBlock] = [_At(b, np.flatnonzero(evidence.usable)) for b in extra]
+    frames = landmark_frames(rig, prior, camera, evidence, options, more)
+    if not frames.good.any():
+        return replace(nothing(T, rig.size), restarted=spread(frames.restarted, frames.at, T))
+    blocks = [*frames.blocks, *more]
+    trajectory = _trajectory(blocks, prior, frames.fit.theta, frames.good, frames.at, evidence.linked, walk, options)
+    return finish(rig, frames, trajectory, evidence, lid_expr, options.max_gap)
+
+
+def finish(
+    rig: Rig,
+    frames: LandmarkFrames,
+    trajectory: Trajectory,
+    evidence: Evidence,
+    lid_expr: tuple[int, int] | None,
+    max_gap: int,
+) -> ClipFit:
+    """A smoothed trajectory as a clip's result: gaps bridged or neutral, errors and derived quantities filled in."""
+    T, at, good = len(evidence.usable), frames.at, frames.good
+    fit_ok = spread(good, at, T)
+    interpolated = short_gaps(fit_ok, evidence.linked, max_gap)
     shown = fit_ok | interpolated
     theta = np.where(shown[:, None], trajectory.theta, 0.0)
     error = np.zeros(T)
-    error[at[good]] = inner_error_px(block, theta[at])[good]
+    error[at[good]] = inner_error_px(frames.block, theta[at])[good]
     return ClipFit(
         theta=theta,
         sigma=np.where(shown[:, None], trajectory.sigma(), 0.0),
         fit_ok=fit_ok,
         interpolated=interpolated,
-        restarted=_spread(restarted, at, T),
+        restarted=spread(frames.restarted, at, T),
         error_px=error,
         sigma_lip_mm=np.where(shown, lip_sigma_mm(rig, trajectory), 0.0),
         lids=np.where(shown[:, None], lid_closure(rig, theta, lid_expr), 0.0),
-        iterations=_spread(fit.iterations, at, T),
+        iterations=spread(frames.fit.iterations, at, T),
     )
 
 
@@ -225,13 +275,15 @@ def lid_closure(rig: Rig, theta: Array, lid_expr: tuple[int, int] | None) -> Arr
     return out
 
 
-def _spread(values: Array, at: Array, T: int) -> Array:
+def spread(values: Array, at: Array, T: int) -> Array:
+    """Values of some ticks as a row per tick, 0 elsewhere."""
     out = np.zeros(T, values.dtype)
     out[at] = values
     return out
 
 
-def _nothing(T: int, P: int) -> ClipFit:
+def nothing(T: int, P: int) -> ClipFit:
+    """T ticks without a fit."""
     none, zero = np.zeros(T, bool), np.zeros(T)
     wide = np.zeros((T, P))
     return ClipFit(wide, wide, none, none, none, zero, zero, np.zeros((T, 2)), np.zeros(T, np.int64))
