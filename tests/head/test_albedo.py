@@ -145,10 +145,11 @@ def test_the_file_was_measured_on_this_painter(head: HeadModel, albedo: Albedo) 
     stated = albedo.residual[ids] * albedo.mean[ids].mean(1)
     skin = np.isin(ids, head.masks["skin"])
     message = "the painter or the head's texture layout has changed: run tools/measure_albedo.py again"
-    assert np.median(left[skin]) < 1.5 * np.median(stated[skin]), message
+    assert np.median(left[skin]) < np.median(stated[skin]), message
     for name in ("lips", "brows", "nose"):
         part = np.isin(ids, head.masks[name])
-        assert left[part].mean() < 2 * stated[part].mean(), f"{name}: {message}"
+        # 0.67 to 0.75 here; with the texture moved by 1.3 mm the brows reach 1.75
+        assert left[part].mean() < 1.2 * stated[part].mean(), f"{name}: {message}"
     assert np.abs(coefficients).max() < 5
 
 
