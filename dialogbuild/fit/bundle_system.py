@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numba as nb
 import numpy as np
+from scipy.linalg.blas import ssyrk
 
 from dialogbuild.fit.crops import Crops
 from dialogbuild.fit.jacobian import shared_jacobian
@@ -80,7 +82,7 @@ class Problem:
         return posed, D, sampled, rig
 
     def _marginal(self, held: Marginal, sampled: Array) -> tuple[Array, Array, Array, Array, float]:
-        """Residuals (K, N, 3), robust weights (K, N), elimination's denominators and deviations (N, 3), and the cost."""
+        """Residuals (K, N, 3), robust weights (K, N), the elimination's denominators and deviations (N, 3), the cost."""
         s = held.predicted / GAMMA
         r = sampled[..., 0] - held.predicted
         seen = held.weight * (sampled[..., 0, 0] >= 0)
@@ -115,33 +117,25 @@ class Problem:
         H, g = np.zeros((size, size)), np.zeros(size)
         posed, D, sampled, rig = self._sample(state, held)
         r, w, denominator, _, _ = self._marginal(held, sampled)
-        mixed = np.zeros((rig.n_points * 3, size), np.float32)
-        mixed_r = np.zeros(rig.n_points * 3)
-        scale = 0.5**held.level
+        mixed, mixed_r = np.zeros((rig.n_points * 3, size), np.float32), np.zeros(rig.n_points * 3, np.float32)
         shared = np.arange(size - S - 1, size)
+        information = self.independence / self.sigma**2
         for k in range(K):
             on = np.flatnonzero(w[k] > 0)
             columns = np.concatenate([np.arange(k * n_free, (k + 1) * n_free), shared])
-            G = _geometry(rig, state.theta[k : k + 1], _one(posed, k), D[k : k + 1], free)[on]
-            weight = (w[k, on] * (self.independence / self.sigma**2)).astype(np.float32)
-            root = np.sqrt(weight)[:, None]
-            block, gradient = np.zeros((len(columns), len(columns)), np.float32), np.zeros(len(columns))
-            for c in range(3):
-                row = (sampled[k, on, c, 1] * scale)[:, None] * G[:, 0] + (sampled[k, on, c, 2] * scale)[:, None] * G[
-                    :, 1
-                ]
-                s = held.predicted[k, on, c] / GAMMA
-                mixed[np.ix_(on * 3 + c, columns)] += (weight * s)[:, None] * row
-                mixed_r[on * 3 + c] += weight * s * r[k, on, c]
-                row *= root
-                block += row.T @ row
-                gradient += row.T @ (root[:, 0] * r[k, on, c])
-            H[np.ix_(columns, columns)] += block
-            g[columns] += gradient
-        by = np.sqrt(denominator.reshape(-1) * (self.independence / self.sigma**2)).astype(np.float32)
+            G = _geometry(rig, state.theta[k : k + 1], _one(posed, k), D[k : k + 1], free)
+            rows, right = np.empty((3 * len(on), len(columns)), np.float32), np.empty(3 * len(on), np.float32)
+            _channel_rows(
+                G, on, sampled[k], (w[k] * information).astype(np.float32), held.predicted[k] / np.float32(GAMMA),
+                r[k], np.float32(0.5**held.level), k * n_free, n_free, rows, right, mixed, mixed_r,
+            )  # fmt: skip
+            H[np.ix_(columns, columns)] += rows.T @ rows
+            g[columns] += right @ rows
+        by = np.sqrt(denominator.reshape(-1) * information).astype(np.float32)
         mixed /= by[:, None]
-        H -= (mixed.T @ mixed).astype(np.float64)
-        g -= mixed.T @ (mixed_r / by)
+        lower = ssyrk(1.0, mixed.T, lower=1).astype(np.float64)
+        H -= lower + np.tril(lower, -1).T
+        g -= (mixed_r / by) @ mixed
         self._add_known(H, g, state, shared)
         return H, g
 
@@ -189,6 +183,28 @@ def step(
             return new, trial, max(damping * 0.1, 1e-7), cost - trial
         damping *= 10
     return state, cost, damping, 0.0
+
+
+@nb.njit(cache=True, fastmath=True)
+def _channel_rows(  # type: ignore[no-untyped-def]
+    G, on, look, weight, s, r, scale, first, n_free, rows, right, mixed, mixed_r
+):
+    """Weighted rows of one keyframe's three channels, and their sums over keyframes, by which the albedo is eliminated."""
+    size, shared = mixed.shape[1], rows.shape[1] - n_free
+    for i in range(len(on)):
+        p = on[i]
+        root = np.sqrt(weight[p])
+        for c in range(3):
+            a, b, q = root * look[p, c, 1] * scale, root * look[p, c, 2] * scale, root * s[p, c]
+            row, mix = rows[3 * i + c], mixed[3 * p + c]
+            right[3 * i + c] = root * r[p, c]
+            mixed_r[3 * p + c] += q * root * r[p, c]
+            for m in range(rows.shape[1]):
+                row[m] = a * G[p, 0, m] + b * G[p, 1, m]
+            for m in range(n_free):
+                mix[first + m] = q * row[m]
+            for m in range(shared):
+                mix[size - shared + m] += q * row[n_free + m]
 
 
 def _one(posed: Posed, k: int) -> Posed:

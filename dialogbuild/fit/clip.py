@@ -12,10 +12,10 @@ from dialogbuild.fit.depth import depth_block
 from dialogbuild.fit.evidence import Evidence, short_gaps
 from dialogbuild.fit.gauss_newton import FrameFit, SolverOptions, refit_outliers, solve_frames
 from dialogbuild.fit.init import face_size_m, start_pose
-from dialogbuild.fit.jacobian import frame_jacobian
 from dialogbuild.fit.landmarks import LandmarkBlock, facing_weight, landmark_block
 from dialogbuild.fit.normal import ResidualBlock, Robust, assemble_all
 from dialogbuild.fit.params import Prior
+from dialogbuild.fit.precision import face_sigma_mm, gap_sigma_mm
 from dialogbuild.fit.regions import LEFT_LID_PAIRS, LIP_PAIRS, REGIONS, RIGHT_LID_PAIRS, LandmarkNoise
 from dialogbuild.fit.rig import TRANSL, Rig, pose_points, project_points
 from dialogbuild.fit.smoother import Trajectory, smooth
@@ -56,7 +56,8 @@ class ClipFit:
         theta, sigma: (T, P) and posterior standard deviations.
         fit_ok, interpolated, restarted: (T,) bool.
         error_px: (T,) mean distance of projected points from their detections, outline excluded; 0 where not fitted.
-        sigma_lip_mm: (T,) posterior of the distance between the lips.
+        sigma_lip_mm, sigma_lid_mm: (T,) posterior of the opening between the lips, and between the lids.
+        sigma_face_mm: (T,) posterior of a face point in the head's own frame, root mean square.
         lids: (T, 2) closure of the left and right lid.
         iterations: (T,) damped steps of the frame solver.
     """
@@ -68,6 +69,8 @@ class ClipFit:
     restarted: Array
     error_px: Array
     sigma_lip_mm: Array
+    sigma_lid_mm: Array
+    sigma_face_mm: Array
     lids: Array
     iterations: Array
 
@@ -77,7 +80,7 @@ class LandmarkFrames:
     """Every usable frame's own optimum from landmarks. n = usable frames of T ticks.
 
     Attributes:
-        at: (n,) their ticks;  block: their landmarks;  depth: their relative depths, if used;  fit: (n, ...) the optima.
+        at: (n,) their ticks;  block: their landmarks;  depth: their relative depths, if used;  fit: (n, ...) optima.
         good: (n,) bool, a plausible head near the landmarks;  restarted: (n,) bool;  face_px: (n,) outer-eye distance.
     """
 
@@ -177,7 +180,9 @@ def finish(
         interpolated=interpolated,
         restarted=spread(frames.restarted, at, T),
         error_px=error,
-        sigma_lip_mm=np.where(shown, lip_sigma_mm(rig, trajectory), 0.0),
+        sigma_lip_mm=np.where(shown, gap_sigma_mm(rig, trajectory, LIP_PAIRS[:1]), 0.0),
+        sigma_lid_mm=np.where(shown, gap_sigma_mm(rig, trajectory, (LEFT_LID_PAIRS[0], RIGHT_LID_PAIRS[0])), 0.0),
+        sigma_face_mm=np.where(shown, face_sigma_mm(rig, trajectory), 0.0),
         lids=np.where(shown[:, None], lid_closure(rig, theta, lid_expr), 0.0),
         iterations=spread(frames.fit.iterations, at, T),
     )
@@ -239,23 +244,6 @@ def _distances(block: LandmarkBlock, theta: Array) -> Array:
     return np.asarray(np.linalg.norm(pixels - block.target_px, axis=2))
 
 
-def lip_sigma_mm(rig: Rig, trajectory: Trajectory) -> Array:
-    """Posterior standard deviation (T,) of the vector between the middle of the lips, along the head's vertical, mm."""
-    row = {int(i): k for k, i in enumerate(rig.index)}
-    if any(i not in row for i in LIP_PAIRS[0]):
-        return np.zeros(len(trajectory.theta))
-    lips = rig.subset(np.array([row[i] for i in LIP_PAIRS[0]]))
-    theta = trajectory.theta
-    posed = pose_points(lips, theta)
-    D = np.broadcast_to(np.eye(3, dtype=rig.v.dtype), (len(theta), 2, 3, 3))
-    J = np.empty((len(theta), 2, 3, rig.size), rig.v.dtype)
-    frame_jacobian(lips, theta, posed, D, J)
-    up = posed.R_global[:, 1, :, 1] * np.array([1.0, -1.0, -1.0])
-    row_of = np.einsum("nc,ncp->np", up, J[:, 0] - J[:, 1])[:, trajectory.free]
-    variance = np.einsum("nk,nkl,nl->n", row_of, trajectory.covariance, row_of, optimize=True)
-    return np.asarray(1e3 * np.sqrt(np.maximum(variance, 0.0)))
-
-
 def lid_closure(rig: Rig, theta: Array, lid_expr: tuple[int, int] | None) -> Array:
     """Closure (T, 2) of the subject's left and right lid in [0, 1]: 0 as in the neutral face, 1 closed.
 
@@ -286,4 +274,4 @@ def nothing(T: int, P: int) -> ClipFit:
     """T ticks without a fit."""
     none, zero = np.zeros(T, bool), np.zeros(T)
     wide = np.zeros((T, P))
-    return ClipFit(wide, wide, none, none, none, zero, zero, np.zeros((T, 2)), np.zeros(T, np.int64))
+    return ClipFit(wide, wide, none, none, none, zero, zero, zero, zero, np.zeros((T, 2)), np.zeros(T, np.int64))
