@@ -114,9 +114,39 @@ def _short(sentence: str, width: int = 60) -> str:
     return sentence[: max(fitting, default=width)] + "."
 
 
-def _stage_verb(name: str) -> None:
+def _stage_doc(name: str) -> tuple[str, str]:
+    """Title and body of a stage's docstring, without importing it."""
     doc = ast.get_docstring(ast.parse((Path(__file__).parent / "stages" / f"{name}.py").read_text())) or name
     title, _, body = doc.partition("\n")
+    title = title.split(": ", 1)[-1]
+    return title[0].upper() + title[1:], body.strip()
+
+
+def _run_stage(
+    name: str,
+    src: Path,
+    out: Path,
+    recipe: str,
+    head: str | None,
+    workers: int,
+    settings: list[str] | None,
+    quiet: bool,
+) -> None:
+    from dialogbuild.pipeline import Places, run_stages
+    from dialogbuild.stages import upstream_of
+
+    started = _clock()
+    loaded = _recipe(recipe, settings, head, upstream_of(name))
+    finished = run_stages(loaded, src, Places(out), workers, quiet=quiet or None)
+    _print_outcome(finished, _clock() - started)
+    for row in finished.entries:
+        if row.stage == name and row.status == "ok":
+            _say(f"{row.item}  {row.path}")
+    _leave(finished)
+
+
+def _stage_verb(name: str) -> None:
+    summary, body = _stage_doc(name)
     verb = name.replace("_", "-")
 
     def command(
@@ -128,23 +158,10 @@ def _stage_verb(name: str) -> None:
         settings: Setting = None,
         quiet: Quiet = False,
     ) -> None:
-        from dialogbuild.pipeline import Places, run_stages
-        from dialogbuild.stages import upstream_of
+        _run_stage(name, src, out, recipe, head, workers, settings, quiet)
 
-        started = _clock()
-        finished = run_stages(
-            _recipe(recipe, settings, head, upstream_of(name)), src, Places(out), workers, quiet=quiet or None
-        )
-        _print_outcome(finished, _clock() - started)
-        for row in finished.entries:
-            if row.stage == name and row.status == "ok":
-                _say(f"{row.item}  {row.path}")
-        _leave(finished)
-
-    title = title.split(": ", 1)[-1]
-    summary = title[0].upper() + title[1:]
     command.__doc__ = (
-        f"{summary}\n\n\b\n{body.strip()}\n\nWhat the stage needs is run first; `dialogbuild settings {verb}` "
+        f"{summary}\n\n\b\n{body}\n\nWhat the stage needs is run first; `dialogbuild settings {verb}` "
         "lists what can be set."
     )
     app.command(verb, rich_help_panel="Stages", short_help=_short(summary))(command)
@@ -278,8 +295,82 @@ def doctor() -> None:
     _say("\n".join(lines()))
 
 
+def _fit_flame(
+    src: Annotated[
+        str, typer.Argument(metavar="VIDEO|CLIP|FOLDER", help="One video; a clip id of a run; or a folder of videos.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the result goes. Default: NAME_flame here; for a folder: out.")
+    ] = None,
+    head: Head = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes cuda where there is one.")] = "auto",
+    max_seconds: Annotated[float | None, typer.Option(min=1.0, help="Only the beginning of the video.")] = None,
+    no_overlay: Annotated[bool, typer.Option("--no-overlay", help="Leave out overlay.mp4.")] = False,
+    run_folder: Annotated[Path, typer.Option("--run", help="CLIP: the --out folder of the run that made it.")] = Path(
+        "out"
+    ),
+    recipe: Annotated[
+        str | None, typer.Option(help="Run the pipeline's stage instead, with the settings of this recipe.")
+    ] = None,
+    workers: Workers = 0,
+    settings: Setting = None,
+    quiet: Quiet = False,
+) -> None:
+    path = Path(src)
+    if path.is_dir() or (path.is_file() and recipe is not None):
+        _run_stage("fit_flame", path, out or Path("out"), recipe or "demo", head, workers, settings, quiet)
+        return
+    from dialogbuild import fitvideo
+    from dialogbuild.recipe import override
+
+    started = _clock()
+    where = out or Path(f"{path.stem}_flame")
+    try:
+        summary = fitvideo.fit_video(
+            path, where, head, device, override(settings or ()), max_seconds, not no_overlay, quiet or None
+        )
+    except fitvideo.StageFailed as error:
+        _say(str(error))
+        raise typer.Exit(3) from None
+    _say("\n".join(fitvideo.lines(summary)))
+    _say(f"{_clock() - started:.1f} s; {', '.join([*summary['files'], 'summary.json'])} in {where}")
+
+
+def _fit_flame_verb() -> None:
+    summary, body = _stage_doc("fit_flame")
+    _fit_flame.__doc__ = f"""Fit FLAME to every face of one video: parameters, quality per frame, an overlay to look at.
+
+Every face that is seen for a second or longer is fitted; sound is not needed. OUT receives
+
+\b
+motion.parquet   parameters with sigmas, a row per face and tick (25 a second)
+quality.parquet  per face and tick: reprojection px and % by region, visible, verdict, reason
+faces.npz        the same parameters for numpy, in FLAME's order: root, neck, jaw, left eye, right eye
+overlay.mp4      the frame beside the frame with heads, with sound
+summary.json     per face and for the whole
+work/            faces and landmarks: a second call starts from them
+
+Exit status: 0 done, 1 the video is unsuitable (no face, no picture, damaged) or a machine fault, 2 a wrong argument,
+3 a stage failed and its traceback is kept in OUT/work.
+
+With a folder, or with --recipe, the pipeline's stage of this name runs instead, as with every other stage verb:
+
+{summary}
+
+\b
+{body}
+
+What the stage needs is run first; `dialogbuild settings fit-flame` lists what can be set."""
+    app.command("fit-flame", rich_help_panel="Stages", short_help="FLAME on one video; or the pipeline's stage.")(
+        _fit_flame
+    )
+
+
 for _name in ORDER:
-    _stage_verb(_name)
+    if _name == "fit_flame":
+        _fit_flame_verb()
+    else:
+        _stage_verb(_name)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dialogbuild"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
+    ("fitvideo",),
     ("pipeline", "explain", "progress", "doctor"),
     ("runner", "ledger", "engines", "recipe", "sources", "publish"),
     ("stages",),

@@ -4,7 +4,8 @@ reads   the source file
 writes  video.json      facts of the file (see ``video_record``)
         frames.parquet  frame i32, pts i64, duration i64 (time base units), key bool
         ticks.parquet   tick i32, frame i32, pts i64, repeated bool     (tick k covers [k/25, (k+1)/25) s)
-        audio.flac      mono 16 kHz, exactly n_ticks * 640 samples, sample 0 at the first frame's start
+        audio.flac      mono 16 kHz, exactly n_ticks * 640 samples, sample 0 at the first frame's start; only silence
+                        when there is no sound and none is required, and then ``audio`` in video.json is null
 rejects empty_file, not_a_video (no media, or only sound or pictures), unreadable (libav cannot open or decode it),
         no_frames, no_audio (values say which streams exist), no_timestamps (packets without presentation times),
         truncated (ends before its header says), corrupt (too many damaged frames), too_short
@@ -12,6 +13,7 @@ rejects empty_file, not_a_video (no media, or only sound or pictures), unreadabl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,8 @@ from pydantic import Field
 from dialogbuild.artifact import Inputs, Stage, file_sha256, write_json
 from dialogbuild.config import StageConfig
 from dialogbuild.errors import Reject
-from dialogbuild.media.audio import AudioReport, iter_audio, write_flac
-from dialogbuild.media.clock import FPS, FrameTable, TickTable, is_vfr, samples_per_tick, tick_table
+from dialogbuild.media.audio import F32, AudioReport, iter_audio, write_flac
+from dialogbuild.media.clock import FPS, SAMPLE_RATE, FrameTable, TickTable, is_vfr, samples_per_tick, tick_table
 from dialogbuild.media.probe import MediaFacts, probe
 from dialogbuild.media.scan import Scan, scan_frames
 from dialogbuild.tables import Columns, write_table
@@ -39,6 +41,10 @@ class Config(StageConfig):
     max_damaged_fraction: float = Field(
         0.01, ge=0, le=1, description="of frames: undecodable, flagged corrupt or out of order; more smears faces"
     )
+    max_duration_s: float | None = Field(
+        None, gt=0, description="s; only the beginning is taken, the whole file is still checked. none = all of it"
+    )
+    require_audio: bool = Field(True, description="false takes silent videos too: for tools that only look at faces")
 
 
 def check_scan(facts: MediaFacts, scan: Scan, config: Config) -> FrameTable:
@@ -73,8 +79,17 @@ def check_end(table: FrameTable, header_end_s: Fraction | None, scan: Scan, end_
     raise Reject("truncated", **ends, frames=len(table), **scan.damage, first_error=scan.first_error)
 
 
+def beginning(table: FrameTable, seconds: float | None) -> FrameTable:
+    """The frames that start within the first seconds, at least one; all of them for None."""
+    if seconds is None:
+        return table
+    limit = int(table.pts[0]) + Fraction(seconds) / table.time_base
+    n = max(1, int(np.searchsorted(table.pts, float(limit))))
+    return FrameTable(table.pts[:n], table.duration[:n], table.key[:n], table.time_base)
+
+
 def video_record(
-    inputs: Inputs, facts: MediaFacts, scan: Scan, table: FrameTable, ticks: TickTable, audio: dict[str, Any]
+    inputs: Inputs, facts: MediaFacts, scan: Scan, table: FrameTable, ticks: TickTable, audio: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What ``video.json`` holds. Sizes are of the displayed frame; rationals are [numerator, denominator]."""
     video = facts.video
@@ -127,7 +142,7 @@ def audio_record(facts: MediaFacts, report: AudioReport, zero_s: Fraction, n_sam
 def run(inputs: Inputs, out: Path, config: Config) -> None:
     """Probe, decode every frame once for its time, then stream the sound into the FLAC file."""
     facts = probe(inputs.source)
-    if not facts.audio:
+    if config.require_audio and not facts.audio:
         raise Reject("no_audio", streams=list(facts.streams))
     expected_s = facts.video.end_s or facts.end_s or Fraction(0)
     scan = scan_frames(
@@ -135,19 +150,20 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
         facts.video.index,
         lambda at_s: inputs.progress(int(at_s * FPS), max(int(at_s * FPS), int(expected_s * FPS))),
     )
-    table = check_scan(facts, scan, config)
+    whole = check_scan(facts, scan, config)
+    table = beginning(whole, config.max_duration_s)
     ticks = tick_table(table)
     n_samples = len(ticks.pts) * samples_per_tick()
     report = AudioReport()
-    blocks = iter_audio(inputs.source, facts.audio[0].index, table.start_s, n_samples, report)
-    written = write_flac(out / "audio.flac", blocks)
+    written = write_flac(out / "audio.flac", _sound(inputs.source, facts, table.start_s, n_samples, report))
     assert written == n_samples, (written, n_samples)
     if facts.video.end_s is None:  # containers without a duration per stream: FLV
-        decoded_end_s = max(table.start_s + table.duration_s, report.end_s or Fraction(0))
-        check_end(table, facts.end_s, scan, decoded_end_s, config)
-    if report.heard_samples == 0:
+        decoded_end_s = max(whole.start_s + whole.duration_s, report.end_s or Fraction(0))
+        check_end(whole, facts.end_s, scan, decoded_end_s, config)
+    heard = report.heard_samples > 0
+    if config.require_audio and not heard:
         raise Reject("no_audio", streams=list(facts.streams), decoded_s=0.0, errors=report.errors[:3])
-    sound = audio_record(facts, report, table.start_s, n_samples)
+    sound = audio_record(facts, report, table.start_s, n_samples) if heard else None
     frames: Columns = {"frame": np.arange(len(table), dtype=np.int32), "pts": table.pts, "duration": table.duration}
     write_table(out / "frames.parquet", {**frames, "key": table.key})
     tick = np.arange(len(ticks.pts), dtype=np.int32)
@@ -155,6 +171,13 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     write_table(out / "ticks.parquet", columns)
     write_json(out / "video.json", video_record(inputs, facts, scan, table, ticks, sound))
     inputs.progress(len(tick), len(tick))
+
+
+def _sound(source: Path, facts: MediaFacts, zero_s: Fraction, n_samples: int, report: AudioReport) -> Iterator[F32]:
+    if facts.audio:
+        return iter_audio(source, facts.audio[0].index, zero_s, n_samples, report)
+    seconds = range(0, n_samples, SAMPLE_RATE)
+    return (np.zeros(min(SAMPLE_RATE, n_samples - at), np.float32) for at in seconds)
 
 
 STAGE = Stage(name="ingest", version=1, unit="video", config=Config, run=run)

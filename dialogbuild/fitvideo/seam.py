@@ -1,0 +1,159 @@
+"""The one place where this tool meets the solvers: faces of one shot in, their shapes, camera and motion out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from dialogbuild.fit.clip import ClipFit, ClipOptions, fit_clip
+from dialogbuild.fit.evidence import Evidence
+from dialogbuild.fit.gauss_newton import SolverOptions
+from dialogbuild.fit.identity import IdentityFit, IdentityOptions, fit_identity
+from dialogbuild.fit.normal import Robust
+from dialogbuild.fit.params import ParamLayout, Prior, PriorSigmas, make_prior
+from dialogbuild.fit.regions import LandmarkNoise
+from dialogbuild.fit.rig import Rig, model_rig
+from dialogbuild.fit.smoother import WalkSigmas, walk_sigma
+from dialogbuild.fit.uncertainty import DetectorBias, with_systematic
+from dialogbuild.head.model import HeadModel
+from dialogbuild.stages.fit_flame import Config as FitConfig
+from dialogbuild.stages.identity import Config as IdentityConfig
+
+Array = np.ndarray[Any, np.dtype[Any]]
+ReadFrames = Callable[[int, int], Iterator[tuple[int, Array]]]
+METHOD = "landmarks"
+VERSION = 1  # bump with every change of what comes out
+_CANDIDATES = 3000  # frames per face that keyframes are chosen from
+_TOGETHER = 4  # faces whose shapes are solved with the focal length; the dense system grows with all their coefficients
+_KNOWN_FOCAL = 1e-3  # log sigma that holds the focal length for the others
+_CHUNK_TICKS, _OVERLAP_TICKS = 750, 50  # bounds memory: each tick keeps a covariance
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values of the stages ``identity`` and ``fit_flame``, whose meaning they keep."""
+
+    identity: IdentityConfig
+    fit: FitConfig
+
+
+@dataclass(frozen=True, eq=False)
+class FaceFit:
+    """One face: shape and its sigma (S,), the camera, and the motion over the ticks of its evidence."""
+
+    shape: Array
+    shape_sigma: Array
+    focal_px: float
+    focal_sigma_px: float
+    cx_px: float
+    cy_px: float
+    motion: ClipFit
+
+
+def fit_faces(
+    head: HeadModel,
+    people: Sequence[Evidence],
+    first_ticks: Sequence[int],
+    read_frames: ReadFrames,
+    image_px: tuple[int, int],
+    device: str,
+    progress: Callable[[int, int], None],
+    settings: Settings,
+) -> list[FaceFit]:
+    """Fit faces that one camera sees in one shot. Landmarks only: neither frames nor device are used yet.
+
+    Args:
+        people: each face's measurements on its own ticks, with at least one usable.
+        first_ticks: the video's tick at which each face's evidence begins.
+        read_frames: (start, stop) in the video's ticks to (tick, rgb (H, W, 3) uint8).
+        image_px: width and height.
+        device: ``cpu`` or ``cuda``.
+        progress: (done, total) in face-ticks.
+    """
+    del first_ticks, read_frames, device
+    rig = model_rig(head)
+    layout = ParamLayout(head.n_expr)
+    total, done = sum(len(p.usable) for p in people), 0
+    prior = make_prior(layout, head, PriorSigmas(expr=settings.identity.expr_sigma))
+    shapes, sigmas, camera = _identities(rig, prior, people, image_px, settings.identity)
+    prior = make_prior(layout, head, PriorSigmas(expr=settings.fit.expr_sigma))
+    walk = walk_sigma(layout, WalkSigmas(), head.lid_expr) / settings.fit.smoothing
+    options = _clip_options(settings.fit)
+    view = (camera.focal_px, image_px[0] / 2, image_px[1] / 2)
+    fits = []
+    for evidence, shape, sigma in zip(people, shapes, sigmas, strict=True):
+        own, parts = rig.with_shape(shape), []
+        for outer, inner in chunks(len(evidence.usable)):
+            part = fit_clip(own, prior, view, cut(evidence, outer), walk, head.lid_expr, options)
+            parts.append(_rows(part, slice(inner.start - outer.start, inner.stop - outer.start)))
+            done += inner.stop - inner.start
+            progress(done, total)
+        motion = with_systematic(_joined(parts), DetectorBias(), camera.focal_sigma_px / camera.focal_px)
+        fits.append(FaceFit(shape, sigma, camera.focal_px, camera.focal_sigma_px, view[1], view[2], motion))
+    return fits
+
+
+def _identities(
+    rig: Rig, prior: Prior, people: Sequence[Evidence], image_px: tuple[int, int], config: IdentityConfig
+) -> tuple[list[Array], list[Array], IdentityFit]:
+    """Shapes and sigmas of all faces, and the fit that gave the focal length: of the faces seen the longest."""
+    options = IdentityOptions(
+        keyframes=config.keyframes,
+        independent_keyframes=config.independent_keyframes,
+        focal_over_width=config.focal_over_width,
+        focal_log_sigma=config.focal_log_sigma,
+        shape_sigma=config.shape_sigma,
+    )
+    size = (float(image_px[0]), float(image_px[1]))
+    measured = []
+    for person in people:
+        pick = slice(None, None, max(1, -(-len(person.usable) // _CANDIDATES)))
+        pick = pick if person.usable[pick].any() else slice(None)
+        measured.append((person.landmarks_px[pick], person.usable[pick]))
+    order = np.argsort([-int(p.usable.sum()) for p in people], kind="stable")
+    main = np.sort(order[:_TOGETHER])
+    joint = fit_identity(rig, prior, [measured[i] for i in main], size, LandmarkNoise(), Robust(), options)
+    found = {int(i): (joint.shapes[k], joint.shape_sigmas[k]) for k, i in enumerate(main)}
+    known = replace(options, focal_over_width=joint.focal_px / size[0], focal_log_sigma=_KNOWN_FOCAL)
+    for i in order[_TOGETHER:]:
+        alone = fit_identity(rig, prior, [measured[i]], size, LandmarkNoise(), Robust(), known)
+        found[int(i)] = (alone.shapes[0], alone.shape_sigmas[0])
+    return [found[i][0] for i in range(len(people))], [found[i][1] for i in range(len(people))], joint
+
+
+def _clip_options(config: FitConfig) -> ClipOptions:
+    return ClipOptions(
+        noise=replace(LandmarkNoise(), independence=config.independence),
+        robust=Robust("student", config.student_dof),
+        solver=SolverOptions(max_iterations=config.max_iterations),
+        max_error=config.max_error,
+        max_gap=config.max_gap_ticks,
+        depth_sigma=config.depth_sigma,
+    )
+
+
+def chunks(n: int, size: int = _CHUNK_TICKS, overlap: int = _OVERLAP_TICKS) -> list[tuple[slice, slice]]:
+    """Ticks [0, n) in nearly equal parts of at most ``size``: for each what is solved, and the part of it that is kept.
+
+    Two seconds on either side are solved as well and dropped: the trajectory forgets its ends within them.
+    """
+    edges = np.linspace(0, n, max(1, -(-n // size)) + 1).round().astype(int).tolist()
+    return [(slice(max(0, a - overlap), min(n, b + overlap)), slice(a, b)) for a, b in pairwise(edges)]
+
+
+def cut(evidence: Evidence, part: slice) -> Evidence:
+    """The ticks of a slice."""
+    rows = {name: values[part] for name, values in vars(evidence).items() if name != "linked"}
+    return Evidence(**rows, linked=evidence.linked[part.start : part.stop - 1])
+
+
+def _rows(fit: ClipFit, part: slice) -> ClipFit:
+    return ClipFit(**{name: values[part] for name, values in vars(fit).items()})
+
+
+def _joined(parts: Sequence[ClipFit]) -> ClipFit:
+    return ClipFit(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
