@@ -115,7 +115,7 @@ def rotations(axis_angle: Tensor) -> tuple[Tensor, Tensor]:
     )
     x, y, z = axis_angle.unbind(-1)
     zero = torch.zeros_like(x)
-    k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(*x.shape, 3, 3)
     k2, eye = k @ k, torch.eye(3, dtype=k.dtype, device=k.device)
     sinc, half, third = (c[..., None, None] for c in (sinc, half, third))
     return eye + sinc * k + half * k2, eye + half * k + third * k2
@@ -129,7 +129,7 @@ def pose(rig: TorchRig, theta: Tensor) -> TorchPosed:
     joints = rig.joints.expand(n, -1, -1)
     coefficients = psi
     if rig.joint_expr is not None:
-        joints = joints + (psi @ rig.joint_expr.flatten(0, 1).T).unflatten(1, (N_JOINTS, 3))
+        joints = joints + (psi @ rig.joint_expr.flatten(0, 1).T).view(n, N_JOINTS, 3)
     if rig.correctives:
         eye = torch.eye(3, dtype=dtype, device=R.device)
         coefficients = torch.cat([psi, (R[:, 1:] - eye).flatten(1)], dim=1)
@@ -183,7 +183,7 @@ def frame_rows(rig: TorchRig, posed: TorchPosed, D: Tensor, out: Tensor) -> None
     for k in range(1, N_JOINTS):
         frame[:, k] = posed.R_global[:, PARENTS[k]] @ posed.left[:, k]
     lever = torch.linalg.cross(_arms(rig, posed)[:, :, :, None], A[:, None])  # a . (d x arm) = d . (arm x a)
-    turned = (lever.flatten(2, 3) @ frame).unflatten(2, A.shape[1:3]).permute(3, 2, 0, 1, 4)  # (2, N, n, 5, 3)
+    turned = (lever.flatten(2, 3) @ frame).view_as(lever).permute(3, 2, 0, 1, 4)  # (2, N, n, 5, 3)
     out[..., :3] = turned[..., 0, :]
     out[..., 6:N_RIGID] = turned[..., 1:, :].flatten(3)
     E, by_dirs = rig.n_expr, _by_directions(rig, posed, A)
@@ -210,7 +210,7 @@ def _by_directions(rig: TorchRig, posed: TorchPosed, A: Tensor) -> Tensor:
 def _by_frame(rows: Tensor, factor: Tensor) -> Tensor:
     """(2, N, n, K) times a matrix per frame (n, K, Q): (2, N, n, Q)."""
     product = torch.bmm(rows.flatten(0, 1).transpose(0, 1), factor)
-    return product.transpose(0, 1).unflatten(0, (2, -1))
+    return product.transpose(0, 1).reshape(*rows.shape[:3], -1)
 
 
 def _arms(rig: TorchRig, posed: TorchPosed) -> Tensor:
