@@ -26,9 +26,9 @@ from dialogbuild.fit.torch_solver import damped_step, solve_frames_torch
 from dialogbuild.head.rotation import left_jacobian, rodrigues
 
 CPU = torch.device("cpu")
-# relative to a frame's largest entry; measured up to 1.0e-5 (H) and 4e-6 (g) between the engines, and just as much
-# between either one and float64
-FLOAT32 = 2e-5
+# relative to a frame's largest entry; measured up to 4e-6 between the engines and up to 5e-6 between either one and
+# float64. At the optimum, where g is a small difference of large sums, the same rounding is a larger part of it.
+FLOAT32 = 1e-5
 
 
 @pytest.fixture(autouse=True)
@@ -59,17 +59,17 @@ def _apart(a, b):
     return out
 
 
-def _compare(block, kind, theta, bound=FLOAT32, exact=1e-5):
-    """The engines agree to ``bound``; torch in float32 is as near to float64 as the compiled engine is."""
+def _compare(block, kind, theta):
+    """The engines agree, and float32 is as near to float64."""
     frames = np.arange(len(theta))
     compiled = block.assemble(theta, frames)
     single = kind.from_block(block, CPU)
     fast, reference = (b.assemble(theta, frames) for b in (single, kind.from_block(block, CPU, torch.float64)))
     for name, apart in _apart(fast, compiled).items():
-        assert apart < bound, f"{name} differs between the engines by {apart:.1e}"
+        assert apart < FLOAT32, f"{name} differs between the engines by {apart:.1e}"
     for name, apart in _apart(fast, reference).items():
-        assert apart < bound, f"{name} of float32 is {apart:.1e} from float64"
-    np.testing.assert_allclose(single.cost(theta, frames), block.cost(theta, frames), rtol=exact)
+        assert apart < FLOAT32, f"{name} of float32 is {apart:.1e} from float64"
+    np.testing.assert_allclose(single.cost(theta, frames), block.cost(theta, frames), rtol=FLOAT32)
     np.testing.assert_allclose(single.cost(theta, frames), fast.cost, rtol=1e-6)
 
 
@@ -117,7 +117,7 @@ def test_landmark_equations_know_corners_correctives_and_moving_joints(pose_dirs
 
 
 def test_float64_pixel_equations_match_central_differences_of_their_cost():
-    """With one residual sigma far below the tails' scale, the robust cost is a plain sum of squares."""
+    """With hardly any tails the cost is a sum of squares, whose gradient has no frozen weights."""
     _, theta, block = photo_scene.tiny_case()
     tensors = TorchPhotometric.from_block(replace(block, dof=1e7), CPU, torch.float64)
     at, frames = theta + 1e-3, np.arange(len(theta))
@@ -126,8 +126,8 @@ def test_float64_pixel_equations_match_central_differences_of_their_cost():
         step = np.zeros_like(at)
         step[:, k] = 1e-5
         expected = (tensors.cost(at + step, frames) - tensors.cost(at - step, frames)) / 2e-5
-        # the picture's central differences are not its bilinear slopes: 0.4 % at these wave lengths, on top of signs
-        assert np.abs(g[:, k] - expected).max() < 0.03 * np.abs(g).max(), f"column {k}"
+        # the picture's central differences are not its bilinear slopes: 0.4 % at these wave lengths
+        assert np.abs(g[:, k] - expected).max() < 0.01 * np.abs(g).max(), f"column {k}"
 
 
 def test_uint8_windows_and_any_order_of_frames_are_taken():
