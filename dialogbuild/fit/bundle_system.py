@@ -82,7 +82,7 @@ class Problem:
         return posed, D, sampled, rig
 
     def _marginal(self, held: Marginal, sampled: Array) -> tuple[Array, Array, Array, Array, float]:
-        """Residuals (K, N, 3), robust weights (K, N), the elimination's denominators and deviations (N, 3), the cost."""
+        """Residuals (K, N, 3), robust weights (K, N), the elimination's denominators and deviations (N, 3), cost."""
         s = held.predicted / GAMMA
         r = sampled[..., 0] - held.predicted
         seen = held.weight * (sampled[..., 0, 0] >= 0)
@@ -189,7 +189,7 @@ def step(
 def _channel_rows(  # type: ignore[no-untyped-def]
     G, on, look, weight, s, r, scale, first, n_free, rows, right, mixed, mixed_r
 ):
-    """Weighted rows of one keyframe's three channels, and their sums over keyframes, by which the albedo is eliminated."""
+    """Weighted rows of one keyframe's three channels, and their sums over keyframes, which eliminate the albedo."""
     size, shared = mixed.shape[1], rows.shape[1] - n_free
     for i in range(len(on)):
         p = on[i]

@@ -14,7 +14,7 @@ from dialogbuild.fit.appearance import Look, PointAlbedo, fit_look, linear
 from dialogbuild.fit.crops import Crops
 from dialogbuild.fit.init import face_size_m
 from dialogbuild.fit.photometric_kernel import sample_points
-from dialogbuild.fit.regions import N_LANDMARKS
+from dialogbuild.fit.regions import LEFT_IRIS, N_LANDMARKS, RIGHT_IRIS
 from dialogbuild.fit.rig import TRANSL, Rig, pose_points, project_points
 from dialogbuild.fit.surface import Surface
 from dialogbuild.fit.visibility import Mesh, View, view_points
@@ -34,8 +34,8 @@ class PersonLook:
     Attributes:
         albedo: (N, 3) float32 linear, at the surface points, up to the light of the frames it came from.
         seen: (N,) how many keyframes showed each point.
-        landmark_offset: (478, 2) float32, where the detector puts each landmark relative to the fitted head, as a fraction of
-            the face size, image axes: a constant error of this detector on this face.
+        landmark_offset: (478, 2) float32, where the detector puts each landmark relative to the fitted head, image
+            axes, as a fraction of the face size: a constant error of this detector on this face.
     """
 
     albedo: Array
@@ -107,4 +107,6 @@ def landmark_offsets(rig: Rig, theta: Array, landmarks_px: Array, camera: Camera
     error = (landmarks_px[:, rig.index] - pixels) / size[:, None, None]
     out = np.zeros((N_LANDMARKS, 2), np.float32)
     out[rig.index] = np.median(error, axis=0) * len(theta) / (len(theta) + 2)
+    # Where the irises are is all that tells gaze: the fit agrees with them by turning the eyes, right or wrong.
+    out[[*LEFT_IRIS, *RIGHT_IRIS]] = 0.0
     return out

@@ -13,7 +13,7 @@ from dialogbuild.fit.bundle import BundleFit, BundleOptions, bundle_points, fit_
 from dialogbuild.fit.crops import Crops
 from dialogbuild.fit.look import PersonLook, landmark_offsets, look_of_person
 from dialogbuild.fit.params import Prior
-from dialogbuild.fit.rig import Rig
+from dialogbuild.fit.rig import Rig, blended
 from dialogbuild.fit.surface import Surface
 from dialogbuild.fit.track import Person
 from dialogbuild.fit.visibility import build_mesh
@@ -88,7 +88,7 @@ def refine_people(
                 view,
                 image_width_px,
                 option,
-            )  # fmt: skip
+            )
             for p, (theta, shape) in zip(people, start, strict=True)
         ]
 
@@ -150,4 +150,6 @@ def assemble_person(model: HeadModel, surface: Surface, landmark_rig: Rig, shape
         landmark_rig: landmarks with neutral shape;  shape: (S,).
     """
     b = np.asarray(shape, np.float32)
-    return Person(landmark_rig.with_shape(b), surface, surface.rig.with_shape(b), build_mesh(model, surface, b), look)
+    return Person(
+        blended(landmark_rig).with_shape(b), surface, surface.rig.with_shape(b), build_mesh(model, surface, b), look
+    )

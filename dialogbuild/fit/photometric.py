@@ -1,23 +1,25 @@
 """Pixels as evidence: each visible surface point should show the colour that the person's look predicts there.
 
 The three colour residuals of a point depend on the parameters only through where the point lies in the picture. Their
-weighted normal equations therefore collapse, exactly, to two rows per point: with M = sum_c w g_c g_c^T = L L^T (g_c the
-gradient of channel c, w the robust weight) and D the derivative of the pixel by the parameters, J^T J = (L^T D)^T (L^T D)
-and J^T r = (L^T D)^T L^-1 sum_c w g_c r_c. Visibility and shading are held while a level is solved.
+weighted normal equations therefore collapse, exactly, to two rows per point: with M = sum_c w g_c g_c^T = L L^T (g_c
+the gradient of channel c, w the robust weight) and D the derivative of the pixel by the parameters, J^T J = (L^T D)^T
+(L^T D) and J^T r = (L^T D)^T L^-1 sum_c w g_c r_c. Visibility and shading are held while a level is solved.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dialogbuild.fit.normal import NormalEquations
-from dialogbuild.fit.photometric_kernel import point_rows, sample_points
-from dialogbuild.fit.rig import TRANSL, Rig, pose_points, project_points
+from dialogbuild.fit.photometric_kernel import point_colours, point_rows, pose_surface
+from dialogbuild.fit.rig import Rig
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_CHUNK_FRAMES = 16
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class PhotometricNoise:
     """
 
     skin: float = 0.02
-    eye: float = 0.08
+    eye: float = 0.15
     dof: float = 4.0
     independence: float = 0.1
 
@@ -65,8 +67,10 @@ class PhotometricBlock:
     def cost(self, theta: Array, frames: Array) -> Array:
         """Robust cost (n,) of theta (n, P) for the windows ``frames`` (n,)."""
         out = np.empty(len(theta))
-        for k, frame in enumerate(frames):
-            out[k] = point_rows(self, theta[k], int(frame), None, None)[1]
+        for part in _chunks(len(theta)):
+            posed = pose_surface(self.rig, theta[part], derivatives=False)
+            for k, frame in enumerate(frames[part]):
+                out[part.start + k] = point_rows(self, posed, k, int(frame), None, None)[1]
         return out
 
     def assemble(self, theta: Array, frames: Array) -> NormalEquations:
@@ -75,11 +79,17 @@ class PhotometricBlock:
         H, g, cost = np.empty((n, P, P)), np.empty((n, P)), np.empty(n)
         J = np.empty((2 * self.rig.n_points, P), np.float32)
         r = np.empty(2 * self.rig.n_points, np.float32)
-        for k, frame in enumerate(frames):
-            rows, cost[k] = point_rows(self, theta[k], int(frame), J, r)
-            H[k] = J[:rows].T @ J[:rows]
-            g[k] = r[:rows] @ J[:rows]
+        for part in _chunks(n):
+            posed = pose_surface(self.rig, theta[part])
+            for k, frame in enumerate(frames[part], part.start):
+                rows, cost[k] = point_rows(self, posed, k - part.start, int(frame), J, r)
+                H[k] = J[:rows].T @ J[:rows]
+                g[k] = r[:rows] @ J[:rows]
         return NormalEquations(H, g, cost)
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    return (slice(a, min(a + _CHUNK_FRAMES, n)) for a in range(0, n, _CHUNK_FRAMES))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,15 +112,15 @@ def colour_error(block: PhotometricBlock, theta: Array) -> ColourError:
     n = len(theta)
     l1, psnr, outliers = np.zeros(n), np.zeros(n), np.zeros(n)
     skin = block.sigma <= block.sigma.min()
-    sampled = np.empty((block.rig.n_points, 3, 3), np.float32)
-    for k in range(n):
-        t = slice(k, k + 1)
-        pixels, _ = project_points(pose_points(block.rig, theta[t]).points, theta[t, TRANSL], tuple(block.cameras[k]))
-        sample_points(block.images[k], pixels[0].astype(np.float32), np.float32(0.5**block.level), sampled)
-        on = skin & (block.weight[k] > 0) & (sampled[:, 0, 0] >= 0)
-        if on.any():
-            r = (sampled[on, :, 0] - block.target[k, on]).astype(np.float64)
-            l1[k] = np.abs(r).mean()
-            psnr[k] = -10 * np.log10(max(float((r**2).mean()), 1e-10))
-            outliers[k] = (np.abs(r).max(axis=1) > 5 * block.sigma[on]).mean()
+    colours = np.empty((block.rig.n_points, 3), np.float32)
+    for part in _chunks(n):
+        posed = pose_surface(block.rig, theta[part], derivatives=False)
+        for k in range(part.start, part.stop):
+            point_colours(block, posed, k - part.start, k, colours)
+            on = skin & (block.weight[k] > 0) & (colours[:, 0] >= 0)
+            if on.any():
+                r = (colours[on] - block.target[k, on]).astype(np.float64)
+                l1[k] = np.abs(r).mean()
+                psnr[k] = -10 * np.log10(max(float((r**2).mean()), 1e-10))
+                outliers[k] = (np.abs(r).max(axis=1) > 5 * block.sigma[on]).mean()
     return ColourError(l1, psnr, outliers)

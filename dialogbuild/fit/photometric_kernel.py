@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numba as nb
@@ -10,7 +11,7 @@ import numpy as np
 from dialogbuild.fit.jacobian import _joint_motion, pose_corrective
 from dialogbuild.fit.kernel import _arms, _blendshapes
 from dialogbuild.fit.params import N_RIGID
-from dialogbuild.fit.rig import ROTATIONS, Posed, Rig, pose_points
+from dialogbuild.fit.rig import ROTATIONS, Rig, pose_points
 from dialogbuild.head.model import PARENTS
 from dialogbuild.head.rotation import left_jacobian
 
@@ -20,24 +21,68 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+@dataclass(frozen=True, eq=False)
+class PosedPoints:
+    """What n frames' parameters make of a surface, up to skinning.
+
+    Attributes:
+        u: (n, N, 3) points before skinning;  transl: (n, 3).
+        R: (n, 5, 3, 3) and p, joints, offset: (n, 5, 3) of the joints.
+        frame_of: (n, 5, 3, 3) turns a parameter's change into a rotation vector.
+        motion: (n, 5, 3, E or 0) of the joints by expression.
+        corrective: (n, 4 or 0, N, 3, 3) of the points by the joints' angles.
+    """
+
+    u: Array
+    R: Array
+    p: Array
+    joints: Array
+    offset: Array
+    transl: Array
+    frame_of: Array
+    motion: Array
+    corrective: Array
+
+
+def pose_surface(rig: Rig, theta: Array, derivatives: bool = True) -> PosedPoints:
+    """Pose n frames, theta (n, P), in a few matrix products."""
+    n, count = len(theta), rig.n_points
+    joints = pose_points(rig.subset(np.arange(1)), theta)
+    u: Array = theta[:, N_RIGID:].astype(np.float32) @ rig.expr[0].reshape(count * 3, -1).T
+    if rig.pose is not None:
+        feature: Array = (joints.R[:, 1:] - np.eye(3, dtype=joints.R.dtype)).reshape(n, -1)
+        u += feature.astype(np.float32) @ rig.pose[0].reshape(count * 3, -1).T
+    u = u.reshape(n, count, 3) + rig.v[0]
+    offset = joints.p - np.einsum("njab,njb->nja", joints.R_global, joints.joints)
+    frame_of = np.zeros((n, 5, 3, 3), np.float32)
+    motion, corrective = np.zeros((n, 5, 3, 0), np.float32), np.zeros((n, 0, 1, 3, 3), np.float32)
+    if derivatives:
+        left = [left_jacobian(theta[:, a:b]).astype(np.float32) for a, b in ROTATIONS]
+        frame_of = np.stack([left[0]] + [joints.R_global[:, PARENTS[k]] @ left[k] for k in range(1, 5)], axis=1)
+        if rig.joint_expr is not None:
+            motion = _joint_motion(joints.R_global, rig.joint_expr).astype(np.float32)
+        if rig.pose is not None:
+            moved = [pose_corrective(rig, joints, k, left[k])[0] for k in range(1, 5)]
+            corrective = np.stack(moved, axis=1).astype(np.float32)
+    return PosedPoints(
+        u.astype(np.float32), joints.R_global, joints.p, np.ascontiguousarray(joints.joints), offset.astype(np.float32),
+        theta[:, 3:6].astype(np.float32), frame_of, motion, corrective,
+    )  # fmt: skip
+
+
 def point_rows(
-    block: PhotometricBlock, theta: Array, frame: int, J: Array | None, r: Array | None
+    block: PhotometricBlock, posed: PosedPoints, k: int, frame: int, J: Array | None, r: Array | None
 ) -> tuple[int, float]:
-    """Write the compressed rows of one window, and return how many there are and the robust cost.
+    """Write the compressed rows of frame ``k`` of posed points; return how many there are and the robust cost.
 
     Args:
-        theta: (P,).
+        frame: which of the block's windows it is compared with.
         J, r: (2 N, P) and (2 N,) float32 to write into; None = only the cost.
     """
-    rig = block.rig
-    joints = pose_points(rig.subset(np.arange(1)), theta[None])
-    u = _unposed(rig, theta, joints)
-    offset = (joints.p - np.einsum("njab,njb->nja", joints.R_global, joints.joints))[0]
-    frame_of, motion, corrective = _derivatives(rig, theta, joints, u if J is not None else None)
     none, no_r = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
     rows, cost = _compare(
-        u, rig.w[0], rig.expr[0], joints.R_global[0], joints.p[0], joints.joints[0], offset.astype(np.float32),
-        theta[3:6].astype(np.float32), frame_of, motion, corrective,
+        posed.u[k], block.rig.w[0], block.rig.expr[0], posed.R[k], posed.p[k], posed.joints[k], posed.offset[k],
+        posed.transl[k], posed.frame_of[k], posed.motion[k], posed.corrective[k],
         block.cameras[frame].astype(np.float32), block.images[frame], np.float32(0.5**block.level), block.weight[frame],
         block.target[frame], block.sigma, np.float32(block.dof), np.float32(block.independence),
         none if J is None else J, no_r if r is None else r,
@@ -45,26 +90,12 @@ def point_rows(
     return int(rows), float(cost)
 
 
-def _unposed(rig: Rig, theta: Array, joints: Posed) -> Array:
-    """Points after shape, expression and pose correctives, before skinning, (N, 3) float32."""
-    n = rig.n_points
-    u = rig.v[0] + (rig.expr[0].reshape(n * 3, -1) @ theta[N_RIGID:].astype(np.float32)).reshape(n, 3)
-    if rig.pose is not None:
-        feature: Array = (joints.R[0, 1:] - np.eye(3, dtype=np.float32)).reshape(36)
-        u = u + (rig.pose[0].reshape(n * 3, 36) @ feature).reshape(n, 3)
-    return np.asarray(u, np.float32)
-
-
-def _derivatives(rig: Rig, theta: Array, joints: Posed, u: Array | None) -> tuple[Array, Array, Array]:
-    """Rotation frames (5, 3, 3), motion of joints by expression (5, 3, E or 0), correctives (4 or 0, N, 3, 3)."""
-    left = [left_jacobian(theta[None, a:b]).astype(np.float32) for a, b in ROTATIONS]
-    frame_of = np.stack([left[0]] + [joints.R_global[:, PARENTS[k]] @ left[k] for k in range(1, 5)], axis=1)[0]
-    motion, corrective = np.zeros((5, 3, 0), np.float32), np.zeros((0, 1, 3, 3), np.float32)
-    if u is not None and rig.joint_expr is not None:
-        motion = _joint_motion(joints.R_global, rig.joint_expr)[0].astype(np.float32)
-    if u is not None and rig.pose is not None:
-        corrective = np.stack([pose_corrective(rig, joints, k, left[k])[0, 0] for k in range(1, 5)])
-    return frame_of, motion, corrective
+def point_colours(block: PhotometricBlock, posed: PosedPoints, k: int, frame: int, out: Array) -> None:
+    """Display values of frame ``k``'s points in a window, into (N, 3); -1 outside."""
+    _colours(
+        posed.u[k], block.rig.w[0], posed.R[k], posed.offset[k], posed.transl[k],
+        block.cameras[frame].astype(np.float32), block.images[frame], np.float32(0.5**block.level), out,
+    )  # fmt: skip
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -100,8 +131,8 @@ def sample_gradient(image, x, y, out):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _compare(  # type: ignore[no-untyped-def]
-    u, w, expr, R, p, joints, offset, transl, frame_of, motion, corrective, camera, image, scale, weight, target, sigma, dof,
-    independence, J, r,
+    u, w, expr, R, p, joints, offset, transl, frame_of, motion, corrective, camera, image, scale, weight, target,
+    sigma, dof, independence, J, r,
 ):  # fmt: skip
     n_points, wanted = u.shape[0], J.shape[0] > 0
     arm, B, look = np.zeros((5, 3), np.float32), np.zeros((3, 3), np.float32), np.zeros((3, 3), np.float32)
@@ -202,3 +233,23 @@ def sample_points(image, pixels, scale, out):  # type: ignore[no-untyped-def]
         else:
             out[k] = 0
             out[k, :, 0] = -1
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _colours(u, w, R, offset, transl, camera, image, scale, out):  # type: ignore[no-untyped-def]
+    look, point = np.zeros((3, 3), np.float32), np.zeros(3, np.float32)
+    for k in range(u.shape[0]):
+        point[:] = 0
+        for j in range(5):
+            if w[k, j] != 0:
+                for x in range(3):
+                    turned = R[j, x, 0] * u[k, 0] + R[j, x, 1] * u[k, 1] + R[j, x, 2] * u[k, 2]
+                    point[x] += w[k, j] * (turned + offset[j, x])
+        X, Y, Z = point[0] + transl[0], -point[1] + transl[1], -point[2] + transl[2]
+        out[k] = -1
+        if np.float32(1e-3) >= Z:
+            continue
+        fz = camera[0] / Z
+        if sample_gradient(image, (fz * X + camera[1]) * scale, (fz * Y + camera[2]) * scale, look):
+            for c in range(3):
+                out[k, c] = look[c, 0] * np.float32(1 / 255.0)

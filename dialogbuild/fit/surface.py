@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from dialogbuild.fit.regions import LIPS_INNER, LIPS_OUTER
-from dialogbuild.fit.rig import Rig, build_rig
+from dialogbuild.fit.rig import Rig, blended, build_rig
 from dialogbuild.head.model import Embedding, HeadModel
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -138,7 +138,7 @@ def _assemble(model: HeadModel, embedding: Embedding, eye: Array) -> Surface:
         if name in model.masks:
             label[model.masks[name]] = k + 1
     return Surface(
-        rig=_blended(build_rig(model, embedding), embedding),
+        rig=blended(build_rig(model, embedding)),
         embedding=embedding,
         eye=eye,
         vertices=used,
@@ -178,26 +178,3 @@ def _lip_side(model: HeadModel) -> Array:
     nearer_above = cKDTree(points[upper]).query(at)[0] < cKDTree(points[lower]).query(at)[0]
     side[model.masks["lips"]] = np.where(nearer_above, 1, 2)
     return side
-
-
-def _blended(rig: Rig, embedding: Embedding) -> Rig:
-    """One corner per point: what its triangle's corners give at its place.
-
-    Skinning a blended point instead of blending skinned corners differs by micrometres, as weights hardly change
-    within a triangle, and costs a third.
-    """
-    if len(rig.v) == 1:
-        return rig
-    b = embedding.bary.T.astype(np.float32)
-
-    def mix(rows: Array) -> Array:
-        return np.ascontiguousarray(np.einsum("mn,mn...->n...", b, rows)[None], rows.dtype)
-
-    return replace(
-        rig,
-        v=mix(rig.v),
-        w=rig.w.sum(axis=0, keepdims=True),
-        expr=mix(rig.expr),
-        pose=None if rig.pose is None else mix(rig.pose),
-        shape_dirs=mix(rig.shape_dirs),
-    )

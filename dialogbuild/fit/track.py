@@ -1,8 +1,8 @@
 """Track one person through a clip with pixels and landmarks: the photometric counterpart of ``clip.fit_clip``.
 
 Every frame starts from its own landmark fit, so nothing drifts and cuts do not matter. A coarse and a fine level of
-Gauss-Newton on surface points follow, with landmarks, corrected by this person's constant detector errors, still in. All
-frames' normal equations then meet in one smoother, which gives the trajectory and its covariance.
+Gauss-Newton on surface points follow, with landmarks, corrected by this person's constant detector errors, still in.
+All frames' normal equations then meet in one smoother, which gives the trajectory and its covariance.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _lights(
                 frames.fit.theta[rows],
                 crops.part(frames.at[rows]),
                 camera,
-            )  # fmt: skip
+            )
         )
     return which, looks
 
@@ -241,7 +241,8 @@ def _chunk(
             start = colour_error(full, theta0)
         fit = solve_frames([landmarks, block], prior, theta, SolverOptions(iterations, 0.05, 1e-3))
         theta, steps = np.where(fit.finite[:, None], fit.theta, theta), steps + fit.iterations
-    assert block is not None and start is not None
+    assert block is not None
+    assert start is not None
     visible = (block.weight > 0).mean(axis=1)
     error = colour_error(block, theta)
     size_m = typical_error_px(_take(frames.block, rows), theta)

@@ -64,7 +64,7 @@ def posed_mesh_cam(mesh: Mesh, theta: Array) -> Array:
     count = rig.n_points
     v = psi @ rig.expr[0].reshape(count * 3, -1).T
     if rig.pose is not None:
-        feature: Array = (base.R[:, 1:] - np.eye(3, dtype=np.float32)).reshape(n, 36)
+        feature: Array = (base.R[:, 1:] - np.eye(3, dtype=base.R.dtype)).reshape(n, 36)
         v += feature @ rig.pose[0].reshape(count * 3, 36).T
     offset = base.p - np.einsum("njab,njb->nja", base.R_global, base.joints)
     out = np.empty((n, count, 3), np.float32)
