@@ -73,13 +73,13 @@ class BundleFit:
     """One person.
 
     Attributes:
-        frames: (K,) the keyframes;  theta: (K, P).
+        theta, theta_sigma: (K, P) posterior means and standard deviations, all else unknown; held entries have 0.
         shape, shape_sigma: (S,);  focal_px, focal_log_sigma.
         look: light and albedo at the bundle's points;  deviation: (N, 3) posterior mean of d, log albedo.
     """
 
-    frames: Array
     theta: Array
+    theta_sigma: Array
     shape: Array
     shape_sigma: Array
     focal_px: float
@@ -137,9 +137,11 @@ def fit_bundle(
     H, _ = problem.linearise(state, marginal)
     sigma = np.sqrt(np.maximum(np.diag(np.linalg.inv(H)), 0.0))
     S = len(shape)
+    theta_sigma = np.zeros_like(state.theta)
+    theta_sigma[:, prior.free] = sigma[: -S - 1].reshape(len(theta), -1)
     return BundleFit(
-        frames=np.arange(len(theta)),
         theta=state.theta,
+        theta_sigma=theta_sigma,
         shape=state.shape,
         shape_sigma=sigma[-S - 1 : -1],
         focal_px=float(np.exp(state.log_focal)),

@@ -5,7 +5,7 @@ Made once per person from the keyframes of ``bundle``; kept with the identity, u
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,14 @@ class PersonLook:
         seen: (N,) how many keyframes showed each point.
         landmark_offset: (478, 2) float32, where the detector puts each landmark relative to the fitted head, image
             axes, as a fraction of the face size: a constant error of this detector on this face.
+        theta_sigma: (P,) float32, how well a keyframe's parameters are known while shape, focal length and texture are
+            not: the part of a clip's uncertainty that more frames do not lower. Empty = not known.
     """
 
     albedo: Array
     seen: Array
     landmark_offset: Array
+    theta_sigma: Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def look_of_person(

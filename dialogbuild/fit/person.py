@@ -43,12 +43,18 @@ class Keyframes:
 
 @dataclass(frozen=True, eq=False)
 class PersonFit:
-    """One person: shape (S,) with sigma, look, and the keyframes' theta (K, P) that they came from."""
+    """One person.
+
+    Attributes:
+        shape, shape_sigma: (S,);  look: for the tracker.
+        theta, theta_sigma: (K, P) of the keyframes that they came from.
+    """
 
     shape: Array
     shape_sigma: Array
     look: PersonLook
     theta: Array
+    theta_sigma: Array
 
 
 def refine_people(
@@ -139,8 +145,9 @@ def _person(
         surface, point_albedo(model, surface), mesh, rig, bundle.theta, keyframes.crops, view
     )
     offset = landmark_offsets(landmark_rig.with_shape(shape), bundle.theta, keyframes.landmarks_px, view)
-    look = PersonLook(albedo.astype(np.float32), seen.astype(np.float32), offset)
-    return PersonFit(shape, bundle.shape_sigma, look, bundle.theta)
+    common = np.sqrt((bundle.theta_sigma**2).mean(axis=0)).astype(np.float32)
+    look = PersonLook(albedo.astype(np.float32), seen.astype(np.float32), offset, common)
+    return PersonFit(shape, bundle.shape_sigma, look, bundle.theta, bundle.theta_sigma)
 
 
 def assemble_person(model: HeadModel, surface: Surface, landmark_rig: Rig, shape: Array, look: PersonLook) -> Person:
