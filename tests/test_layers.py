@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline", "explain", "progress", "doctor"),
     ("runner", "ledger", "engines", "recipe", "sources", "publish"),
     ("stages",),
-    ("report",),
+    ("report", "pixels"),
     ("fit", "dialogue", "quality", "dataset", "download"),
     ("synth",),
     ("render",),
