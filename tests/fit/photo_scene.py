@@ -15,8 +15,8 @@ from dialogbuild.fit.params import ParamLayout
 from dialogbuild.fit.photometric import PhotometricBlock, PhotometricNoise
 from dialogbuild.fit.photometric_kernel import sample_points
 from dialogbuild.fit.regions import N_LANDMARKS, LandmarkNoise
-from dialogbuild.fit.rig import build_rig, model_rig, pose_points, project_points
-from dialogbuild.fit.surface import Surface, _blended, build_surface
+from dialogbuild.fit.rig import blended, build_rig, model_rig, pose_points, project_points
+from dialogbuild.fit.surface import Surface, build_surface
 from dialogbuild.fit.visibility import Mesh, build_mesh, view_points
 from dialogbuild.head import load_head
 from dialogbuild.head.camera import Camera
@@ -115,8 +115,7 @@ def tiny_case(
     """A tiny head before ``waves``: model, theta (n, P), and a block whose targets are the picture's own colours."""
     rng = np.random.default_rng(3)
     model = tiny_head(points=points, pose_dirs=pose_dirs, moving_joints=moving_joints, n_expr=n_expr)
-    embedding = model.landmarks["mp478"]
-    rig = _blended(build_rig(model, embedding), embedding)
+    rig = blended(build_rig(model, model.landmarks["mp478"]))
     theta = 0.15 * rng.normal(size=(n, rig.size))
     theta[:, 3:6] = [0.01, -0.01, 0.9] + 0.01 * rng.normal(size=(n, 3))
     camera = (600.0, 120.0, 100.0)
