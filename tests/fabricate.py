@@ -195,7 +195,8 @@ def _identity(out: Path, rng: np.random.Generator, n_shape: int, n_expr: int, sh
     camera = {
         "model_id": "procedural-v1", "head_sha256": sha256, "licence": "Apache-2.0", "focal_px": 400.0,
         "focal_sigma_px": 20.0, "cx_px": WIDTH / 2, "cy_px": HEIGHT / 2, "width_px": WIDTH, "height_px": HEIGHT,
-        "n_keyframes": 12, "expr_names": [f"e{i}" for i in range(n_expr)],
+        "n_keyframes": 12, "expr_names": [f"e{i}" for i in range(n_expr)], "method": "photometric",
+        "method_reason": "", "persons": {"0": {"shape_split_half_mm": 1.25}, "1": {"shape_split_half_mm": None}},
     }  # fmt: skip
     write_json(out / "camera.json", camera)
 
@@ -220,7 +221,10 @@ def _fit(dirs: dict[str, Path], clip_id: str, start: int, stop: int, rng: np.ran
         **rows, "frame": src.astype(np.int32), "pts": src * 512, "expr": wave(n_expr, 0.3), "root_rad": wave(3, 0.2),
         "neck_rad": wave(3, 0.1), "jaw_rad": wave(3, 0.1), "eyes_rad": wave(6, 0.1), "lids": abs(wave(2, 0.5)),
         "transl_m": transl, **{s: np.where(seen, 0.02, 0).astype(f32) for s in
-        ("sigma_root_rad", "sigma_transl_m", "sigma_expr", "sigma_jaw_rad", "sigma_lip_mm")},
+        ("sigma_root_rad", "sigma_transl_m", "sigma_expr", "sigma_jaw_rad", "sigma_lip_mm", "sigma_eyes_rad",
+         "sigma_lid_mm", "sigma_face_mm", "colour_l1")},
+        "colour_psnr_db": np.where(seen, 31, 0).astype(f32), "visible_frac": np.where(seen, 0.6, 0).astype(f32),
+        "iterations": np.where(seen, 9, 0).astype(np.int16), "fit_reason": np.where(seen, 0, 1).astype(np.int8),
         "reproj_px": np.where(seen, 1.2, 0).astype(f32), "valid": np.where(seen, 0b11010011, 0).astype(np.uint32),
     }  # fmt: skip
     out = dirs["fit_flame"] / clip_id

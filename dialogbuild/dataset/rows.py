@@ -105,12 +105,12 @@ def _rounded(values: Array, step: float) -> NDArray[np.float32]:
 
 
 def quality_columns(quality: Columns, motion: Columns, track_id: str) -> dict[str, Array]:
-    """The quality family of one person: the quality stage's numbers and the fit's sigmas. All columns have T rows."""
+    """The quality family of one person: the quality stage's numbers and what the fit says of itself. T rows each."""
     names = [c.name for c in QUALITY.columns if c.name not in ("track_id", "tick")]
     return {
         "track_id": np.full(len(motion["tick"]), track_id, object),
         "tick": motion["tick"],
-        **{name: (motion if name.startswith("sigma_") else quality)[name] for name in names},
+        **{name: (quality if name in quality else motion)[name] for name in names},
     }
 
 

@@ -1,17 +1,17 @@
 """The dataset's contract in one place: every table, column, unit, path and version.
 
 The writer, the validator, ``meta/schema.json`` and ``docs/schema.md`` are all driven by ``TABLES``. Change a column
-here and nowhere else, raise ``FORMAT_VERSION`` (major: old readers must refuse) and regenerate the page with
-``python -m dialogbuild.dataset.docs_page docs/schema.md``.
+here and nowhere else, raise ``FORMAT_VERSION`` (major: old readers must refuse; minor: columns were added, each with
+``since``) and regenerate the page with ``python -m dialogbuild.dataset.docs_page docs/schema.md``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-FORMAT_VERSION: Final = "1.0.0"
+FORMAT_VERSION: Final = "1.1.0"
 AUDIO_RATE_HZ: Final = 16_000
 TICK_HZ: Final = 25
 SAMPLES_PER_TICK: Final = AUDIO_RATE_HZ // TICK_HZ
@@ -45,11 +45,24 @@ VALID_BITS: Final = {
     "eyes_ok": 7,
 }
 STATES: Final = {"silence": 0, "person_0": 1, "person_1": 2, "both": 3}
+# Codes of ``fit_reason``: what a tick's fit rests on, or why it has none. From 0 on those of ``fit.track.REASONS``.
+FIT_REASONS: Final = {
+    "landmarks_only": -1,  # pixels were not used in this clip
+    "ok": 0,  # pixels and landmarks
+    "no_landmarks": 1,  # no fit, or interpolated
+    "no_fit": 2,  # no plausible head explains the landmarks; or interpolated
+    "few_visible": 3,  # landmarks alone, because too little of the face can be compared
+    "occluded": 4,  # landmarks alone, because too much of the face has another colour
+    "poor_colour": 5,  # landmarks alone, because colours are off everywhere
+}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column. ``width`` 0 is a scalar; k or a symbol (``E``, ``S``) is a fixed-size list or fixed-size binary."""
+    """One column. ``width`` 0 is a scalar; k or a symbol (``E``, ``S``) is a fixed-size list or fixed-size binary.
+
+    ``since`` is the format version that brought it; a dataset of an older one does not have it.
+    """
 
     name: str
     dtype: str  # Arrow's name: int8 int32 int64 uint32 float32 float64 bool string binary
@@ -58,6 +71,7 @@ class Column:
     width: int | str = 0
     low: float | None = None  # closed range that the validator enforces
     high: float | None = None
+    since: str = "1.0.0"
 
 
 @dataclass(frozen=True)
@@ -74,13 +88,22 @@ class Table:
         """The column of that name. KeyError when there is none."""
         return {c.name: c for c in self.columns}[name]
 
+    def at(self, version: str) -> Table:
+        """The table as a dataset of that format version has it: without the columns that came later."""
+        return replace(self, columns=tuple(c for c in self.columns if _parts(c.since) <= _parts(version)))
+
 
 def _rad(name: str, meaning: str, k: int) -> Column:
     return Column(name, "float32", meaning + ", axis-angle", "rad", k, -20.0, 20.0)
 
 
-def _sigma(name: str, meaning: str, unit: str) -> Column:
-    return Column(name, "float32", f"posterior standard deviation of {meaning}; 0 where not fitted", unit, 0, 0)
+def _sigma(name: str, meaning: str, unit: str, since: str = "1.0.0") -> Column:
+    text = f"posterior standard deviation of {meaning}; 0 where not fitted"
+    return Column(name, "float32", text, unit, 0, 0, None, since)
+
+
+def _pixel(name: str, meaning: str, unit: str, high: float | None = None) -> Column:
+    return Column(name, "float32", meaning, unit, 0, 0, high, "1.1.0")
 
 
 _ROW_KEY = (
@@ -147,6 +170,17 @@ IDENTITIES = Table(
         Column("person", "int8", "0 or 1", "", 0, 0, 1),
         Column("shape", "float32", "identity coefficients, one value for all clips of the video", "sigma", "S"),
         Column("shape_sigma", "float32", "posterior standard deviation of shape", "sigma", "S", 0),
+        Column("shape_method", "string", "photometric (pixels and landmarks) or landmarks", "", 0, None, None, "1.1.0"),
+        Column(
+            "shape_split_half_mm",
+            "float32",
+            "distance of the neutral faces from either half of the keyframes; 0 = not measured",
+            "mm",
+            0,
+            0,
+            None,
+            "1.1.0",
+        ),
         Column("split", "string", "train, val or test"),
     ),
 )
@@ -274,7 +308,24 @@ QUALITY = Table(
         _sigma("sigma_transl_m", "transl_m", "m"),
         _sigma("sigma_expr", "expr", "sigma"),
         _sigma("sigma_jaw_rad", "jaw_rad", "rad"),
-        _sigma("sigma_lip_mm", "the lip surface", "mm"),
+        _sigma("sigma_lip_mm", "the opening between the lips", "mm"),
+        _sigma("sigma_eyes_rad", "the eyes' pitch and yaw", "rad", "1.1.0"),
+        _sigma("sigma_lid_mm", "the opening between the lids", "mm", "1.1.0"),
+        _sigma("sigma_face_mm", "a face point per axis, in the head's own frame", "mm", "1.1.0"),
+        _pixel("colour_l1", "mean absolute colour error of the visible skin; 0 = not compared", "", 1),
+        _pixel("colour_psnr_db", "peak signal-to-noise ratio of the same; 0 = not compared", "dB"),
+        _pixel("visible_frac", "share of the face's surface points that could be compared", "", 1),
+        Column("iterations", "int16", "damped steps of the solver", "", 0, 0, None, "1.1.0"),
+        Column(
+            "fit_reason",
+            "int8",
+            "what the fit rests on, or why there is none: " + ", ".join(f"{c} {n}" for n, c in FIT_REASONS.items()),
+            "",
+            0,
+            -1,
+            5,
+            "1.1.0",
+        ),
     ),
     row_group=1000,
 )
@@ -286,5 +337,9 @@ TABLES: Final[Mapping[str, Table]] = {t.name: t for t in (*RELATIONS, *FAMILIES)
 
 def major(version: str) -> int:
     """The part of a semantic version that must agree. ValueError for anything that is not ``a.b.c``."""
-    first, _, _ = version.split(".")
-    return int(first)
+    return _parts(version)[0]
+
+
+def _parts(version: str) -> tuple[int, int, int]:
+    a, b, c = version.split(".")
+    return int(a), int(b), int(c)

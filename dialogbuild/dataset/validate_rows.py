@@ -45,11 +45,12 @@ def check(root: Path, commit: Commit, broken: set[str], deep: bool) -> list[Find
 
     The relation tables and documents themselves must be sound.
     """
-    widths = json.loads(commit.path(root, INFO_NAME).read_text())["widths"]
+    info = json.loads(commit.path(root, INFO_NAME).read_text())
+    widths, version = info["widths"], info["format_version"]
     widths = widths if all(widths.values()) else {"E": 1, "S": 1}  # an empty dataset has no head model
     relations: dict[str, Columns] = {}
     found: list[Finding] = []
-    for table in RELATIONS:
+    for table in (t.at(version) for t in RELATIONS):
         name = TABLE_NAME.format(table=table.name)
         arrow = pq.read_table(commit.path(root, name), page_checksum_verification=True)
         if not arrow.schema.equals(arrow_schema(table, widths)):
@@ -61,7 +62,7 @@ def check(root: Path, commit: Commit, broken: set[str], deep: bool) -> list[Find
     found += _leaks(relations)
     rows = _manifest(root, commit)
     found += _manifests(relations, rows)
-    for family in FAMILIES:
+    for family in (f.at(version) for f in FAMILIES):
         found += _family(root, commit, family, relations["tracks"], rows, widths, broken, deep)
     found += _media(root, relations["tracks"], broken, deep)
     return found

@@ -11,8 +11,8 @@ reads   ingest     ticks.parquet       tick, frame, pts;  pictures from the sour
 writes  motion.parquet  person, tick, src_tick, frame, pts, expr (E), root_rad (3), neck_rad (3), jaw_rad (3),
                         eyes_rad (6), lids (2), transl_m (3), sigma_root_rad, sigma_transl_m, sigma_expr,
                         sigma_jaw_rad, sigma_eyes_rad, sigma_lip_mm, sigma_lid_mm, sigma_face_mm, reproj_px,
-                        colour_l1, colour_psnr_db, visible_frac, iterations, fit_reason (``FIT_REASONS``), valid (bits);
-                        every person and tick has a row
+                        colour_l1, colour_psnr_db, visible_frac, iterations, fit_reason
+                        (``dataset.schema.FIT_REASONS``), valid (bits); every person and tick has a row
         fit.json        method and its reason; per person counts, medians and the share of ticks by reason
         timing.json     per person: wall seconds for cutting windows and for fitting, and per tick
 
@@ -37,6 +37,7 @@ from pydantic import Field
 
 from dialogbuild.artifact import Inputs, Progress, Stage, write_json
 from dialogbuild.config import StageConfig
+from dialogbuild.dataset.schema import FIT_REASONS
 from dialogbuild.errors import ConfigError
 from dialogbuild.tables import Columns, read_table, write_table
 
@@ -48,16 +49,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DETECTED, FIT_OK, INTERPOLATED, OCCLUDED, SYNC_OK, SHOT_BOUNDARY, LANDMARKS_OK, EYES_OK = (1 << k for k in range(8))
-# Codes of ``fit_reason``: what a tick's fit rests on, or why it has none. From 0 on those of ``fit.track.REASONS``.
-FIT_REASONS = {
-    "landmarks_only": -1,  # pixels were not used in this clip
-    "ok": 0,  # pixels and landmarks
-    "no_landmarks": 1,  # no fit, or interpolated
-    "no_fit": 2,  # no plausible head explains the landmarks; or interpolated
-    "few_visible": 3,  # landmarks alone, because too little of the face can be compared
-    "occluded": 4,  # landmarks alone, because too much of the face has another colour
-    "poor_colour": 5,  # landmarks alone, because colours are off everywhere
-}
 _EYES_CLOSED = 0.7  # lid closure from which the iris is hidden
 
 

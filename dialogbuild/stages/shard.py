@@ -6,7 +6,7 @@ reads   ingest     video.json, ticks.parquet, audio.flac
         assign     persons.parquet, track_person.parquet, states.parquet, turns.parquet
         segment    clips.parquet         clip_id, start_tick, end_tick, shots
         identity   identity.parquet, camera.json
-        fit_flame  motion.parquet        person, tick, head parameters, sigmas, valid
+        fit_flame  motion.parquet        person, tick, head parameters, sigmas, colour errors, valid
         quality    quality.parquet       the same rows; quality.json
 writes  motion.parquet landmarks.parquet quality.parquet   track_id, tick, ... (see dataset/schema.py)
         media/<track>.mp4                512x512 crop per person, one frame per tick
@@ -145,7 +145,8 @@ def _head_facts(camera: dict[str, Any], n_shape: int, n_expr: int) -> dict[str, 
     return {**about, "n_shape": n_shape, "n_expr": n_expr, "expr_names": _expr_names(camera, n_expr)}
 
 
-def _identity_rows(inputs: Inputs, identity: Columns) -> list[dict[str, Any]]:
+def _identity_rows(inputs: Inputs, identity: Columns, camera: dict[str, Any]) -> list[dict[str, Any]]:
+    about = camera["persons"]
     return [
         {
             "identity_id": rows.identity_name(inputs.video_id, person),
@@ -153,6 +154,8 @@ def _identity_rows(inputs: Inputs, identity: Columns) -> list[dict[str, Any]]:
             "person": person,
             "shape": identity["shape"][i].tolist(),
             "shape_sigma": identity["shape_sigma"][i].tolist(),
+            "shape_method": camera["method"],
+            "shape_split_half_mm": about[str(person)]["shape_split_half_mm"] or 0.0,
         }
         for i, person in enumerate(identity["person"].tolist())
     ]
@@ -173,7 +176,7 @@ def _record(
     return {
         "video": rows.video_row(json.loads((inputs["ingest"] / "video.json").read_text())),
         "conversation": rows.conversation_row(*talk),
-        "identities": _identity_rows(inputs, identity),
+        "identities": _identity_rows(inputs, identity, camera),
         "tracks": [
             rows.track_row(inputs.item, inputs.video_id, k, sides[k], camera, m["valid"]) for k, m in enumerate(motion)
         ],
@@ -208,7 +211,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 STAGE = Stage(
     name="shard",
-    version=2,
+    version=3,
     unit="clip",
     config=Config,
     run=run,

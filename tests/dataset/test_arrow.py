@@ -86,6 +86,7 @@ def test_one_flipped_bit_in_a_page_is_noticed_on_reading(tmp_path):
     path = tmp_path / "q.parquet"
     n = 50
     values = {c.name: np.random.default_rng(0).random(n).astype(np.float32) for c in QUALITY.columns}
+    values |= {c.name: np.zeros(n, c.dtype) for c in QUALITY.columns if "int" in c.dtype}
     values |= {"track_id": np.full(n, "a", object), "tick": np.arange(n), "visible": np.ones(n, bool)}
     write_parquet(path, QUALITY, [to_arrow(QUALITY, values, WIDTHS)], WIDTHS)
     sound = path.read_bytes()
