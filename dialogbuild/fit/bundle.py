@@ -56,7 +56,7 @@ class BundleOptions:
     """
 
     keyframes: int = 16
-    points: int = 2000
+    points: int = 3000
     schedule: tuple[tuple[int, int, int], ...] = ((2, 1, 4), (1, 2, 4), (0, 3, 4))
     sigma: float = 0.03
     dof: float = 30.0

@@ -28,7 +28,7 @@ _SHARED_FOCAL_LOG_SIGMA = 1e-3
 class PersonOptions:
     """Surface points of the tracker, and the bundle's options."""
 
-    points: int = 4000
+    points: int = 3000
     bundle: BundleOptions = field(default_factory=BundleOptions)
 
 

@@ -40,6 +40,7 @@ from dialogbuild.fit.visibility import Mesh, view_points
 Array = np.ndarray[Any, np.dtype[Any]]
 Camera3 = tuple[float, float, float]
 _CHUNK_FRAMES = 64
+_START_TOLERANCE = 0.3  # nats
 REASONS = ("ok", "no_landmarks", "no_fit", "few_visible", "occluded", "poor_colour")
 
 
@@ -56,7 +57,7 @@ class TrackOptions:
 
     clip: ClipOptions = field(default_factory=ClipOptions)
     noise: PhotometricNoise = field(default_factory=PhotometricNoise)
-    levels: tuple[tuple[int, int, int], ...] = ((1, 1500, 2), (0, 4000, 3))
+    levels: tuple[tuple[int, int, int], ...] = ((1, 1000, 2), (0, 3000, 2))
     min_visible: float = 0.12
     max_outliers: float = 0.35
     max_l1: float = 0.10
@@ -113,7 +114,7 @@ def track_clip(
     none = ColourError(*np.zeros((3, T)))
     if not evidence.usable.any():
         return TrackFit(nothing(T, person.landmark_rig.size), none, none, np.zeros(T), np.ones(T, np.int8))
-    frames = landmark_frames(person.landmark_rig, prior, camera, corrected, options.clip)
+    frames = landmark_frames(person.landmark_rig, prior, camera, corrected, _starting(options.clip))
     if not frames.good.any():
         return TrackFit(
             nothing(T, person.landmark_rig.size),
@@ -131,6 +132,12 @@ def track_clip(
         progress(min(start + _CHUNK_FRAMES, len(order)), len(order))
     found = _Refined(*(np.concatenate([getattr(p, f) for p in parts]) for f in _Refined.FIELDS))
     return _smoothed(person, prior, frames, order, found, evidence, walk, lid_expr, options)
+
+
+def _starting(options: ClipOptions) -> ClipOptions:
+    """Landmarks only start what pixels finish: no relative depths, and no last digits."""
+    solver = replace(options.solver, tolerance=max(options.solver.tolerance, _START_TOLERANCE))
+    return replace(options, depth_sigma=float("inf"), solver=solver)
 
 
 def _without_offsets(person: Person, camera: Camera3, evidence: Evidence) -> Evidence:

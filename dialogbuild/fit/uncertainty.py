@@ -8,7 +8,6 @@ more landmarks or frames.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
 from typing import Any
 
 import numpy as np
