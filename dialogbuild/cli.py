@@ -327,7 +327,7 @@ def _fit_flame(
     where = out or Path(f"{path.stem}_flame")
     try:
         summary = fitvideo.fit_video(
-            path, where, head, device, override(settings or ()), max_seconds, not no_overlay, quiet or None
+            path, where, head, device, override(settings or ()), max_seconds, not no_overlay, quiet or None, run_folder
         )
     except fitvideo.StageFailed as error:
         _say(str(error))
@@ -352,6 +352,9 @@ work/            faces and landmarks: a second call starts from them
 
 Exit status: 0 done, 1 the video is unsuitable (no face, no picture, damaged) or a machine fault, 2 a wrong argument,
 3 a stage failed and its traceback is kept in OUT/work.
+
+CLIP, a clip id instead of a file, fits that clip of the run in --run: its two persons, from the faces and landmarks
+that are there, with the run's settings, or another head.
 
 With a folder, or with --recipe, the pipeline's stage of this name runs instead, as with every other stage verb:
 

@@ -28,6 +28,7 @@ from dialogbuild.artifact import read_json, write_json
 from dialogbuild.errors import ConfigError, Reject
 from dialogbuild.fit.evidence import Evidence
 from dialogbuild.fitvideo.measure import Fitted, fitted_face, measure
+from dialogbuild.fitvideo.of_run import clip_material
 from dialogbuild.fitvideo.prepare import (
     STAGES,
     Face,
@@ -90,10 +91,13 @@ def fit_video(
     max_seconds: float | None = None,
     overlay: bool = True,
     quiet: bool | None = None,
+    run: Path = Path("out"),
 ) -> dict[str, Any]:
     """Fit every face that is seen for a second or longer, and write everything to ``out``.
 
     Args:
+        source: a video file; or, when there is no such file, the id of a clip of the run in ``run``: then its two
+            persons are fitted over its ticks, with the run's settings.
         head: ``procedural-v1`` (the default) or the path of a FLAME file.
         device: ``auto``, ``cpu`` or ``cuda``; today's landmark fit runs on the CPU whatever it says.
         changes: stage name to settings, over the defaults; of any stage up to ``gate``.
@@ -108,14 +112,19 @@ def fit_video(
         Unsuitable: the video cannot be used; the message says why.
         StageFailed, Stopped, DialogbuildError: as in a run of the pipeline.
     """
-    if not source.is_file():
-        raise ConfigError(f"{source} is no file; give a video file")
-    chosen = pick_device(device)
-    recipe = _recipe(changes, head, max_seconds)
-    model = load_head(recipe.configs["identity"].head)  # type: ignore[attr-defined]
-    per_video = Recipe(recipe.name, recipe.stages[: len(STAGES)], {name: recipe.configs[name] for name in STAGES})
-    assert tuple(stage.name for stage in per_video.stages) == STAGES
-    material = load_material(source, run_per_video(per_video, source, out / "work", quiet))
+    if device != "auto":
+        pick_device(device)  # a wrong one is told before the long work; the right one need not load torch yet
+    if source.is_file():
+        recipe = _recipe(changes, head, max_seconds)
+        model = load_head(recipe.configs["identity"].head)  # type: ignore[attr-defined]
+        per_video = Recipe(recipe.name, recipe.stages[: len(STAGES)], {name: recipe.configs[name] for name in STAGES})
+        assert tuple(stage.name for stage in per_video.stages) == STAGES
+        material = load_material(source, run_per_video(per_video, source, out / "work", quiet))
+    elif max_seconds is not None:
+        raise ConfigError("--max-seconds is for videos; a clip of a run is fitted whole")
+    else:
+        material, recipe = clip_material(run, str(source), head, changes or {})
+        model = load_head(recipe.configs["identity"].head)  # type: ignore[attr-defined]
     key = _key(material, recipe, model)
     before = read_json(out / SUMMARY, {})
     complete = before.get("key") == key and all((out / name).is_file() for name in before["files"])
@@ -123,16 +132,10 @@ def fit_video(
         return dict(before)
     for name in (SUMMARY, OVERLAY):
         (out / name).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = pick_device(device)
     fitted, quality, notes = _fit(material, recipe, model, chosen, quiet)
-    write_tables(out, fitted, quality)
-    np.savez_compressed(out / NPZ, **npz_arrays(model, fitted, material.video["sha256"]))
-    files = [MOTION, QUALITY, NPZ]
-    if overlay:
-        from dialogbuild.fitvideo.overlay import write_overlay
-
-        with _watch("overlay", len(material.ticks["tick"]), quiet) as progress:
-            write_overlay(out / OVERLAY, material, model, fitted, quality, progress.in_part())
-        files.append(OVERLAY)
+    files = _write(out, material, model, fitted, quality, overlay, quiet)
     summary = {
         "key": key,
         "video": _video_record(material),
@@ -145,6 +148,26 @@ def fit_video(
     }
     write_json(out / SUMMARY, summary)
     return summary
+
+
+def _write(
+    out: Path,
+    material: Material,
+    head: HeadModel,
+    fitted: Sequence[Fitted],
+    quality: Sequence[Columns],
+    overlay: bool,
+    quiet: bool | None,
+) -> list[str]:
+    write_tables(out, fitted, quality)
+    np.savez_compressed(out / NPZ, **npz_arrays(head, fitted, material.video["sha256"]))
+    if not overlay:
+        return [MOTION, QUALITY, NPZ]
+    from dialogbuild.fitvideo.overlay import write_overlay
+
+    with _watch("overlay", material.end_tick - material.start_tick, quiet) as progress:
+        write_overlay(out / OVERLAY, material, head, fitted, quality, progress.in_part())
+    return [MOTION, QUALITY, NPZ, OVERLAY]
 
 
 def _recipe(changes: Mapping[str, Mapping[str, Any]] | None, head: str | None, max_seconds: float | None) -> Recipe:
@@ -251,8 +274,9 @@ def _video_record(material: Material) -> dict[str, Any]:
     return {
         "name": video["name"],
         "sha256": video["sha256"],
-        "seconds": round(len(material.ticks["tick"]) / float(FPS), 3),
-        "frames": len(material.ticks["tick"]),
+        "start_s": round(material.start_tick / float(FPS), 3),
+        "seconds": round((material.end_tick - material.start_tick) / float(FPS), 3),
+        "frames": material.end_tick - material.start_tick,
         "fps": float(FPS),
         "source_fps": video["avg_fps"],
         "width_px": video["width_px"],

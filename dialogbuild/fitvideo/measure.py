@@ -47,8 +47,9 @@ def fitted_face(
     span = slice(face.start_tick, face.end_tick)
     columns = fit_flame.motion_columns(fit.motion, evidence, face.face, {k: v[span] for k, v in ticks.items()})
     columns["tick"] = columns["src_tick"].copy()
-    inner = (columns["tick"] != shot[0]) & (columns["tick"] != shot[1] - 1)  # a face may come and go within a shot
-    columns["valid"] = np.where(inner, columns["valid"] & ~np.uint32(fit_flame.SHOT_BOUNDARY), columns["valid"])
+    for end, edge in ((0, shot[0]), (-1, shot[1] - 1)):  # a face may come and go within a shot
+        if columns["tick"][end] != edge:
+            columns["valid"][end] &= ~np.uint32(fit_flame.SHOT_BOUNDARY)
     camera = Camera(fit.focal_px, fit.cx_px, fit.cy_px, *size_px)
     shape, sigma = (np.asarray(values, np.float32) for values in (fit.shape, fit.shape_sigma))
     motion = {"face": columns["person"], **columns}

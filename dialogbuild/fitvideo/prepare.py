@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -158,6 +158,7 @@ class Material:
         ticks: columns tick, frame, pts of every tick.
         shots: (n, 2) first and last + 1 tick of each shot.
         keys: stage name to the key of its artefact.
+        start_tick, end_tick: the ticks that are asked for; all of them, unless it is a clip.
     """
 
     source: Path
@@ -167,7 +168,9 @@ class Material:
     tracks: Columns
     landmarks: Columns
     faces: tuple[Face, ...]
-    keys: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str]
+    start_tick: int
+    end_tick: int
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -195,6 +198,7 @@ def load_material(source: Path, found: dict[str, Path]) -> Material:
     """Read the artefacts of the per-video stages. Every track is a face of its own, numbered by shot, left to right."""
     tracks = read_table(found["tracks"] / "tracks.parquet", ["track", "tick", "shot", "detected", "box_px"])
     shots = read_table(found["shots"] / "shots.parquet")
+    timeline = read_table(found["ingest"] / "ticks.parquet", ["tick", "frame", "pts"])
     spans = []
     for track in np.unique(tracks["track"]):
         mine = tracks["track"] == track
@@ -205,10 +209,12 @@ def load_material(source: Path, found: dict[str, Path]) -> Material:
     return Material(
         source=source,
         video=json.loads((found["ingest"] / "video.json").read_text()),
-        ticks=read_table(found["ingest"] / "ticks.parquet", ["tick", "frame", "pts"]),
+        ticks=timeline,
         shots=np.stack([shots["start_tick"], shots["end_tick"]], axis=1),
         tracks=tracks,
         landmarks=read_table(found["landmarks"] / "landmarks.parquet", list(LANDMARK_COLUMNS)),
         faces=faces,
         keys={name: path.name for name, path in found.items()},
+        start_tick=0,
+        end_tick=len(timeline["tick"]),
     )

@@ -20,6 +20,7 @@ from dialogbuild.tables import Columns, write_table
 Array = np.ndarray[Any, np.dtype[Any]]
 MOTION, QUALITY, NPZ, OVERLAY, SUMMARY = "motion.parquet", "quality.parquet", "faces.npz", "overlay.mp4", "summary.json"
 _ROWS = ("expr", "root_rad", "neck_rad", "jaw_rad", "eyes_rad", "lids", "transl_m")
+_METHODS = {"landmarks": "landmarks alone, not to pixels,"}
 _NO_FLAME = "not FLAME: for trying out, not for publishing"
 
 
@@ -101,7 +102,7 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
     out = [
         f"{video['name']}: {video['seconds']:g} s, {video['width_px']}x{video['height_px']} px, "
         f"{video['shots']} shot{'s' * (video['shots'] != 1)}, {'sound' if video['sound'] else 'silent'}",
-        f"head {head['model_id']}{note}; fitted from {summary['method']} on {summary['device']}",
+        f"head {head['model_id']}{note}; fitted to {_METHODS[summary['method']]} on {summary['device']}",
         "",
         "face   from s     to s   fitted          error             good  doubtful  bridged  none   why",
     ]
