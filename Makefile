@@ -11,7 +11,7 @@ export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: demo test test-slow shard check format report bench-accuracy docs clean
+.PHONY: demo test test-slow shard check format report bench-accuracy bench-fit docs clean
 
 demo: $(VENV)/ready
 	$(BIN)/dialogbuild demo --out out/demo
@@ -36,6 +36,9 @@ check: $(VENV)/ready
 
 bench-accuracy: $(VENV)/ready
 	$(BIN)/python benchmarks/accuracy.py
+
+bench-fit: $(VENV)/ready
+	$(BIN)/python benchmarks/fit.py --cache out/bench-fit
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

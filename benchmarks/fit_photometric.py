@@ -16,7 +16,7 @@ from fit_score import MethodResult
 from dialogbuild.fit.bundle import keyframes_of
 from dialogbuild.fit.crops import Crops
 from dialogbuild.fit.params import ParamLayout, Prior
-from dialogbuild.fit.person import Keyframes, PersonOptions, assemble_person, refine_people
+from dialogbuild.fit.person import Keyframes, PersonFit, PersonOptions, assemble_person, refine_people
 from dialogbuild.fit.rig import Rig, model_rig
 from dialogbuild.fit.smoother import WalkSigmas, walk_sigma
 from dialogbuild.fit.surface import Surface, build_surface
@@ -29,10 +29,15 @@ Camera3 = tuple[float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What the tracker knows before it tracks. ``seconds``: of the bundle and the looks, without the landmark identity."""
+    """What the tracker knows before it tracks.
+
+    ``fit`` and ``keyframes`` are what it was made from; ``seconds`` is the CPU time of that, without the identity from
+    landmarks.
+    """
 
     person: Person
-    shape: Array
+    fit: PersonFit
+    keyframes: Keyframes
     prior: Prior
     camera: Camera3
     focal_log_sigma: float
@@ -62,7 +67,7 @@ def known_of(clip: FitClip, model: HeadModel) -> Known:
     whole = clip.whole or clip
     if whole not in _known:
         identity = identity_of(whole, model)
-        start = time.perf_counter()
+        start = time.process_time()
         options = PersonOptions()
         surface, rig = surface_of(model)
         at, theta = identity.fit.frames[0], identity.fit.theta[0]
@@ -83,15 +88,15 @@ def known_of(clip: FitClip, model: HeadModel) -> Known:
         person = assemble_person(model, surface, rig, people[0].shape, people[0].look)
         walk = walk_sigma(ParamLayout(model.n_expr), WalkSigmas(), model.lid_expr)
         view = (focal_px, *camera[1:])
-        seconds = time.perf_counter() - start
-        _known[whole] = Known(person, people[0].shape, identity.prior, view, focal_log_sigma, walk, seconds)
+        seconds = time.process_time() - start
+        _known[whole] = Known(person, people[0], keyframes, identity.prior, view, focal_log_sigma, walk, seconds)
     return _known[whole]
 
 
 def track(clip: FitClip, model: HeadModel) -> tuple[Known, TrackFit, float]:
-    """The tracker as it is, and its wall seconds."""
+    """The tracker as it is, and its CPU seconds."""
     known = known_of(clip, model)
-    start = time.perf_counter()
+    start = time.process_time()
     fit = track_clip(
         known.person,
         known.prior,
@@ -102,11 +107,11 @@ def track(clip: FitClip, model: HeadModel) -> tuple[Known, TrackFit, float]:
         model.lid_expr,
         TrackOptions(),
     )
-    return known, fit, time.perf_counter() - start
+    return known, fit, time.process_time() - start
 
 
 def photometric(clip: FitClip, model: HeadModel) -> MethodResult:
     """The fit to pixels and landmarks."""
     known, fit, seconds = track(clip, model)
     c = fit.clip
-    return MethodResult(c.theta, known.shape, known.camera, c.sigma, c.sigma_lip_mm, {"track": seconds}, c.fit_ok)
+    return MethodResult(c.theta, known.fit.shape, known.camera, c.sigma, c.sigma_lip_mm, {"track": seconds}, c.fit_ok)

@@ -10,7 +10,7 @@ px                   distance of projected face vertices that truly face the cam
 vertex_mm, lip_mm    distance of face and lip vertices in the skull frame
 lip_gap_mm           error of the opening between the inner lips; lip_gap_bias_mm is signed, positive = too open
 rotation_deg         angle between the heads' rotations; rotation_rel_deg without the clip's constant offset (diagnosis)
-depth_pct            error of the face centre's distance; focal_pct of the focal length; depth_over_focal_pct of their
+depth_pct, depth_mm  error of the face centre's distance; focal_pct of the focal length; depth_over_focal_pct of their
                      ratio, which the face's size in the picture shows (diagnosis: a long lens looks like a far head)
 gaze_deg             angle between the eyes' directions in the skull frame, of eyes whose true lid is open
 
@@ -141,6 +141,7 @@ def _frame_errors(
         "rotation_deg": angle,
         "rotation_rel_deg": relative,
         "depth_pct": 100 * np.abs(z_found / z_true - 1),
+        "depth_mm": 1e3 * np.abs(z_found - z_true),
         "depth_over_focal_pct": 100 * np.abs(ratio - 1),
         "focal_pct": np.full(len(true), 100 * abs(camera[0] / true_camera[0] - 1)),
     }
