@@ -92,7 +92,7 @@ class TorchPhotometric(TorchBlock):
             cameras=put(block.cameras),
             sampler=Sampler.from_images(block.images, block.level, device, dtype),
             weight=block.independence * put(block.weight),
-            target=put(block.target),
+            target=put(block.target).mT.contiguous(),
             inv_sigma2=put(block.sigma) ** -2,
             dof=block.dof,
         )
@@ -116,20 +116,19 @@ class TorchPhotometric(TorchBlock):
         on = share > 0
         l00, l10, l11 = (torch.where(on, a, 0.0) for a in (l00, l10, l11))
         fz = cameras[:, :1] * inv_z
-        x, y = posed.points[..., 0] * inv_z, posed.points[..., 1] * inv_z
-        first = torch.stack([l00, l10, -(l00 * x + l10 * y)], dim=-1)
-        second = torch.stack([torch.zeros_like(l11), l11, -l11 * y], dim=-1)
-        D = torch.stack([first, second], dim=2) * fz[..., None, None]
+        x, y = posed.points[:, 0] * inv_z, posed.points[:, 1] * inv_z
+        first = torch.stack([l00, l10, -(l00 * x + l10 * y)], dim=1)
+        second = torch.stack([torch.zeros_like(l11), l11, -l11 * y], dim=1)
         rows = _empty_rows(theta, self.rig, on.shape[1])
-        frame_rows(self.rig, posed, D, rows)
-        rows[0, ..., -1], rows[1, ..., -1] = r0.T, r1.T
+        frame_rows(self.rig, posed, torch.stack([first, second], dim=1) * fz[:, None, None], rows)
+        rows[:, -1, 0], rows[:, -1, 1] = r0, r1
         return TorchEquations(*_normal(rows), self._cost(share, s2))
 
     def _compare(self, value: Tensor, on: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Residuals (n, N, 3), information shares (n, N) and squared, whitened residuals (n, N)."""
+        """Residuals (n, 3, N), information shares (n, N) and squared, whitened residuals (n, N)."""
         residual = value - self.target[frames]
         share = torch.where(on, self.weight[frames], 0.0).clamp_min(0.0)
-        return residual, share, (residual * residual).sum(-1) * self.inv_sigma2
+        return residual, share, (residual * residual).sum(1) * self.inv_sigma2
 
     def _cost(self, share: Tensor, s2: Tensor) -> Tensor:
         return (0.5 * (self.dof + 3) * share * torch.log1p(s2 / self.dof)).sum(1, dtype=torch.float64)
@@ -160,7 +159,7 @@ class TorchLandmarks(TorchBlock):
             device=device,
             rig=TorchRig.from_rig(block.rig, device, dtype),
             camera=put(np.asarray(block.camera, np.float64)[None]),
-            target=put(block.target_px),
+            target=put(block.target_px).mT.contiguous(),
             inv_sigma=torch.cat([put(block.inv_sigma), put(block.gap_inv_sigma)], dim=1),
             upper=upper,
             lower=lower,
@@ -181,22 +180,22 @@ class TorchLandmarks(TorchBlock):
         residual, s, s2 = self._compare(pixels, frames)
         weight = s * torch.sqrt(self.information * _weight(self.robust, s2))
         fz = self.camera[0, 0] * inv_z
-        x, y, zero = posed.points[..., 0] * inv_z, posed.points[..., 1] * inv_z, torch.zeros_like(fz)
-        D = torch.stack([fz, zero, -fz * x, zero, fz, -fz * y], dim=-1).view(*fz.shape, 2, 3)
-        N = D.shape[1]
+        x, y, zero = posed.points[:, 0] * inv_z, posed.points[:, 1] * inv_z, torch.zeros_like(fz)
+        D = torch.stack([fz, zero, -fz * x, zero, fz, -fz * y], dim=1).view(len(theta), 2, 3, -1)
+        N = D.shape[-1]
         rows = _empty_rows(theta, self.rig, s.shape[1])
-        frame_rows(self.rig, posed, D, rows[:, :N])
-        rows[:, :N, :, -1] = residual[:, :N].permute(2, 1, 0)
-        rows[:, N:] = rows[:, self.upper] - rows[:, self.lower]
-        rows *= weight.T[None, :, :, None]
+        frame_rows(self.rig, posed, D, rows[..., :N])
+        rows[:, -1, :, :N] = residual[..., :N]
+        rows[..., N:] = rows[..., self.upper] - rows[..., self.lower]
+        rows *= weight[:, None, None]
         return TorchEquations(*_normal(rows), self._cost(s2))
 
     def _compare(self, pixels: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Residuals (n, N + G, 2) px, their inverse sigmas, and squared, whitened residuals (n, N + G)."""
+        """Residuals (n, 2, N + G) px, their inverse sigmas, and squared, whitened residuals (n, N + G)."""
         r = pixels - self.target[frames]
-        r = torch.cat([r, r[:, self.upper] - r[:, self.lower]], dim=1)
+        r = torch.cat([r, r[..., self.upper] - r[..., self.lower]], dim=-1)
         s = self.inv_sigma[frames]
-        return r, s, (r * r).sum(-1) * s * s
+        return r, s, (r * r).sum(1) * s * s
 
     def _cost(self, s2: Tensor) -> Tensor:
         return self.information * _robust_cost(self.robust, s2.double()).sum(1)
@@ -241,26 +240,26 @@ def _putter(device: torch.device, dtype: torch.dtype) -> Any:
 
 def _compressed(factor: Tensor, gx: Tensor, gy: Tensor, residual: Tensor) -> tuple[Tensor, ...]:
     """L and L^-1 sum_c w g_c r_c of each point's M = sum_c w g_c g_c^T = L L^T: l00, l10, l11, r0, r1, each (n, N)."""
-    m00 = factor * (gx * gx).sum(-1) + _FLOOR
-    m10 = factor * (gx * gy).sum(-1)
-    m11 = factor * (gy * gy).sum(-1) + _FLOOR
+    m00 = factor * (gx * gx).sum(1) + _FLOOR
+    m10 = factor * (gx * gy).sum(1)
+    m11 = factor * (gy * gy).sum(1) + _FLOOR
     l00 = torch.sqrt(m00)
     l10 = m10 / l00
     l11 = torch.sqrt((m11 - l10 * l10).clamp_min(_FLOOR))
-    r0 = factor * (gx * residual).sum(-1) / l00
-    r1 = (factor * (gy * residual).sum(-1) - l10 * r0) / l11
+    r0 = factor * (gx * residual).sum(1) / l00
+    r1 = (factor * (gy * residual).sum(1) - l10 * r0) / l11
     return l00, l10, l11, r0, r1
 
 
 def _empty_rows(theta: Tensor, rig: TorchRig, count: int) -> Tensor:
-    """Room for the rows of ``frame_rows``, the residual behind them: (2, count, n, P + 1)."""
-    return torch.empty((2, count, len(theta), rig.size + 1), dtype=rig.v.dtype, device=theta.device)
+    """Room for the transposed rows of ``frame_rows``, the residual behind them: (n, P + 1, 2, count)."""
+    return torch.empty((len(theta), rig.size + 1, 2, count), dtype=rig.v.dtype, device=theta.device)
 
 
 def _normal(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """H and g, float64, in one product from rows (2, count, n, P + 1) with the residual last."""
-    J = rows.flatten(0, 1).transpose(0, 1)
-    product = torch.bmm(J.mT, J).double()
+    """H and g, float64, in one product from transposed rows (n, P + 1, 2, count) with the residual last."""
+    J = rows.flatten(2)
+    product = torch.bmm(J, J.mT).double()
     return product[:, :-1, :-1], product[:, :-1, -1]
 
 

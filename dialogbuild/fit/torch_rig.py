@@ -41,10 +41,10 @@ def resolve_device(name: str) -> torch.device:
 
 @dataclass(frozen=True, eq=False)
 class TorchRig:
-    """The tensors of a ``Rig``: M corners per point, N points, 5 joints, E expressions.
+    """The tensors of a ``Rig``: M corners per point, N points, 5 joints, E expressions. Points are the last axis.
 
     Attributes:
-        v: (M, N, 3);  w: (M, N, 5);  dirs: (M, N, 3, E), followed by 36 pose correctives if the model has them.
+        v: (M, 3, N);  w: (M, 5, N);  dirs: (M, K, 3, N), E expressions, then 36 pose correctives if the model has them.
         joints: (5, 3);  joint_expr: (5, 3, E) or None.
     """
 
@@ -63,8 +63,14 @@ class TorchRig:
             return torch.as_tensor(array).to(device=device, dtype=dtype)
 
         dirs = put(rig.expr) if rig.pose is None else torch.cat([put(rig.expr), put(rig.pose)], dim=-1)
-        joint_expr = None if rig.joint_expr is None else put(rig.joint_expr)
-        return cls(put(rig.v), put(rig.w), dirs.contiguous(), put(rig.joints), joint_expr, int(rig.expr.shape[-1]))
+        return cls(
+            v=put(rig.v).mT.contiguous(),
+            w=put(rig.w).mT.contiguous(),
+            dirs=dirs.permute(0, 3, 2, 1).contiguous(),
+            joints=put(rig.joints),
+            joint_expr=None if rig.joint_expr is None else put(rig.joint_expr),
+            n_expr=int(rig.expr.shape[-1]),
+        )
 
     @property
     def size(self) -> int:
@@ -74,7 +80,7 @@ class TorchRig:
     @property
     def correctives(self) -> bool:
         """Whether joint rotations reshape the surface."""
-        return self.dirs.shape[-1] > self.n_expr
+        return self.dirs.shape[1] > self.n_expr
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +88,11 @@ class TorchPosed:
     """One evaluation of a rig. n = frames.
 
     Attributes:
-        points: (n, N, 3) m, camera axes, translation applied.
-        centred: (n, N, 3) m, head axes after all rotations.
+        points: (n, 3, N) m, camera axes, translation applied.
+        centred: (n, 3, N) m, head axes after all rotations.
         R, left, R_global: (n, 5, 3, 3) local rotations, their left Jacobians, rotations from the root down.
         joints, p: (n, 5, 3) joints at rest and posed.
-        blend: (M, n, N, 3, 3) blended rotation of each corner;  v: (M, n, N, 3) unposed corners.
+        blend: (M, n, 3, 3, N) blended rotation of each corner;  v: (M, n, 3, N) unposed corners.
     """
 
     points: Tensor
@@ -123,7 +129,7 @@ def rotations(axis_angle: Tensor) -> tuple[Tensor, Tensor]:
 
 def pose(rig: TorchRig, theta: Tensor) -> TorchPosed:
     """Evaluate the points at theta (n, P) float64."""
-    n, (M, N, _), dtype = len(theta), rig.v.shape, rig.v.dtype
+    n, (M, _, N), dtype = len(theta), rig.v.shape, rig.v.dtype
     R64, left64 = rotations(torch.stack([theta[:, a:b] for a, b in ROTATIONS], dim=1))
     R, left, psi = R64.to(dtype), left64.to(dtype), theta[:, N_RIGID:].to(dtype)
     joints = rig.joints.expand(n, -1, -1)
@@ -134,18 +140,17 @@ def pose(rig: TorchRig, theta: Tensor) -> TorchPosed:
         eye = torch.eye(3, dtype=dtype, device=R.device)
         coefficients = torch.cat([psi, (R[:, 1:] - eye).flatten(1)], dim=1)
     R_global, p = _chain(R, joints)
-    v = torch.matmul(coefficients, rig.dirs.flatten(1, 2).mT).view(M, n, N, 3) + rig.v[:, None]
+    v = torch.matmul(coefficients, rig.dirs.flatten(2)).view(M, n, 3, N) + rig.v[:, None]
+    blend = torch.matmul(R_global.flatten(2).mT, rig.w[:, None]).view(M, n, 3, 3, N)
     offset = p - (R_global @ joints[..., None])[..., 0]
-    blend = torch.matmul(rig.w[:, None], R_global.flatten(2)).view(M, n, N, 3, 3)
-    moved = (blend * v[..., None, :]).sum((0, -1))
-    centred = moved + torch.matmul(rig.w.sum(0), offset)
-    points = _flipped(centred) + theta[:, None, TRANSL].to(dtype)
+    centred = (blend * v[:, :, None]).sum((0, 3)) + torch.matmul(offset.mT, rig.w.sum(0))
+    points = _flipped(centred, 1) + theta[:, TRANSL, None].to(dtype)
     return TorchPosed(points, centred, R, left, R_global, joints, p, blend, v)
 
 
-def _flipped(x: Tensor) -> Tensor:
+def _flipped(x: Tensor, axis: int) -> Tensor:
     """Head axes to camera axes, or a derivative by camera axes to one by head axes."""
-    return torch.cat([x[..., :1], -x[..., 1:]], dim=-1)
+    return torch.cat([x.narrow(axis, 0, 1), -x.narrow(axis, 1, 2)], dim=axis)
 
 
 def _chain(R: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,73 +164,67 @@ def _chain(R: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def project(points: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels (n, N, 2), 1 / depth (n, N) and whether a point is in front of the camera (n, N), from camera points.
+    """Pixels (n, 2, N), 1 / depth (n, N) and whether a point is in front of the camera (n, N), from (n, 3, N).
 
     Args:
         cameras: (n, 3) focal_px, cx_px, cy_px.
     """
-    front = points[..., 2] > _NEAR_M
-    inv_z = 1.0 / torch.where(front, points[..., 2], _NEAR_M)
-    focal, centre = cameras[:, :1], cameras[:, None, 1:]
-    return (focal * inv_z)[..., None] * points[..., :2] + centre, inv_z, front
+    front = points[:, 2] > _NEAR_M
+    inv_z = 1.0 / torch.where(front, points[:, 2], _NEAR_M)
+    return (cameras[:, :1] * inv_z)[:, None] * points[:, :2] + cameras[:, 1:, None], inv_z, front
 
 
 def frame_rows(rig: TorchRig, posed: TorchPosed, D: Tensor, out: Tensor) -> None:
     """Derivative by theta of two measured numbers per point, written into ``out``.
 
     Args:
-        D: (n, N, 2, 3) derivative of the numbers by camera coordinates.
-        out: (2, N, n, >= P). Frames lie inside, so that blendshapes are one small matrix product per point.
+        D: (n, 2, 3, N) derivative of the numbers by camera coordinates.
+        out: (n, >= P, 2, N), the transposed Jacobian.
     """
-    A = _flipped(D)
-    out[..., TRANSL] = D.permute(2, 1, 0, 3)
-    frame = posed.left.clone()
-    for k in range(1, N_JOINTS):
-        frame[:, k] = posed.R_global[:, PARENTS[k]] @ posed.left[:, k]
-    lever = torch.linalg.cross(_arms(rig, posed)[:, :, :, None], A[:, None])  # a . (d x arm) = d . (arm x a)
-    turned = (lever.flatten(2, 3) @ frame).view_as(lever).permute(3, 2, 0, 1, 4)  # (2, N, n, 5, 3)
-    out[..., :3] = turned[..., 0, :]
-    out[..., 6:N_RIGID] = turned[..., 1:, :].flatten(3)
-    E, by_dirs = rig.n_expr, _by_directions(rig, posed, A)
-    out[..., N_RIGID : N_RIGID + E] = by_dirs[..., :E]
+    A, n, N = _flipped(D, 2), len(D), D.shape[-1]
+    out[:, TRANSL] = D.transpose(1, 2)
+    above = torch.stack([posed.R_global[:, PARENTS[k]] for k in range(1, N_JOINTS)], dim=1)
+    frame = torch.cat([posed.left[:, :1], above @ posed.left[:, 1:]], dim=1)
+    x, y, z = _arms(rig, posed)[:, :, :, None].unbind(2)  # (n, 5, 1, N)
+    a, b, c = A[:, None].unbind(3)  # (n, 1, 2, N)
+    lever = torch.stack([y * c - z * b, z * a - x * c, x * b - y * a], dim=2)  # a . (d x arm) = d . (arm x a)
+    turned = (frame.mT @ lever.flatten(3)).view(n, 3 * N_JOINTS, 2, N)
+    out[:, :3], out[:, 6:N_RIGID] = turned[:, :3], turned[:, 3:]
+    E = rig.n_expr
+    by_expr = out[:, N_RIGID : N_RIGID + E]
+    local = [(A[:, :, :, None] * blend[:, None]).sum(2) for blend in posed.blend]  # (n, 2, 3, N): by unposed position
+    _by_directions(local, rig.dirs[:, :E], by_expr)
     if rig.correctives:
-        out[..., 6:N_RIGID] += _by_frame(by_dirs[..., E:], _corrective_rates(posed))
+        by_coefficient = D.new_empty((n, 36, 2, N))
+        _by_directions(local, rig.dirs[:, E:], by_coefficient)
+        out[:, 6:N_RIGID] += (_corrective_rates(posed).mT @ by_coefficient.flatten(2)).view(n, 12, 2, N)
     if rig.joint_expr is not None:
-        weighted = rig.w.sum(0)[:, None, :, None] * A[..., None, :]  # (n, N, 2, 5, 3)
-        rows = weighted.flatten(3).permute(2, 1, 0, 3)
-        out[..., N_RIGID : N_RIGID + E] += _by_frame(rows, _joint_rates(posed.R_global, rig.joint_expr).flatten(1, 2))
+        weighted = rig.w.sum(0)[:, None, None] * A.transpose(1, 2)[:, None]  # (n, 5, 3, 2, N)
+        rates = _joint_rates(posed.R_global, rig.joint_expr).flatten(1, 2)
+        by_expr += (rates.mT @ weighted.flatten(1, 2).flatten(2)).view(n, E, 2, N)
 
 
-def _by_directions(rig: TorchRig, posed: TorchPosed, A: Tensor) -> Tensor:
-    """Derivative by the coefficients of all directions, (2, N, n, K)."""
-    total = None
-    for blend, dirs in zip(posed.blend, rig.dirs, strict=True):
-        local = (A[..., None] * blend[:, :, None]).sum(-2)  # (n, N, 2, 3): by unposed position
-        part = torch.matmul(local.permute(2, 1, 0, 3), dirs)
-        total = part if total is None else total.add_(part)
-    assert total is not None
-    return total
-
-
-def _by_frame(rows: Tensor, factor: Tensor) -> Tensor:
-    """(2, N, n, K) times a matrix per frame (n, K, Q): (2, N, n, Q)."""
-    product = torch.bmm(rows.flatten(0, 1).transpose(0, 1), factor)
-    return product.transpose(0, 1).reshape(*rows.shape[:3], -1)
+def _by_directions(local: list[Tensor], dirs: Tensor, out: Tensor) -> None:
+    """Derivative by the coefficients of directions (M, K, 3, N) into (n, K, 2, N)."""
+    for m, (by_position, corner) in enumerate(zip(local, dirs[:, None, :, None], strict=True)):
+        for axis in range(3):
+            a, b = by_position[:, None, :, axis], corner[..., axis, :]
+            if m == axis == 0:
+                torch.mul(a, b, out=out)
+            else:
+                out.addcmul_(a, b)
 
 
 def _arms(rig: TorchRig, posed: TorchPosed) -> Tensor:
-    """What each joint carries of each point: weighted vectors from the posed joint, (n, 5, N, 3)."""
-    limbs = torch.zeros_like(posed.centred[:, None].expand(-1, N_JOINTS - 1, -1, -1))
-    base = posed.p[:, 1:] - posed.p[:, 1:2]
-    neck = torch.zeros_like(posed.centred)
+    """What each joint carries of each point: weighted vectors from the posed joint, (n, 5, 3, N)."""
+    limbs = torch.zeros_like(posed.centred[:, None])
     for v, w in zip(posed.v, rig.w, strict=True):
-        local = v[:, None] - posed.joints[:, 1:, None]
-        turned = w.T[1:, :, None] * (local @ posed.R_global[:, 1:].mT)
-        limbs = limbs + turned
-        neck = neck + torch.matmul(w[:, 1:], base)
-    first = limbs.sum(1) + neck
-    root = posed.centred - posed.joints[:, :1]
-    return torch.cat([root[:, None], first[:, None], limbs[:, 1:]], dim=1)
+        local = v[:, None] - posed.joints[:, 1:, :, None]
+        limbs = limbs + w[1:, None] * (posed.R_global[:, 1:] @ local)
+    base = (posed.p[:, 1:] - posed.p[:, 1:2]).mT @ rig.w.sum(0)[1:]
+    neck = limbs.sum(1) + base
+    root = posed.centred - posed.joints[:, 0, :, None]
+    return torch.cat([root[:, None], neck[:, None], limbs[:, 1:]], dim=1)
 
 
 def _corrective_rates(posed: TorchPosed) -> Tensor:

@@ -41,14 +41,14 @@ class Sampler:
         return cls(flat, (int(H), int(W)), 0.5**level, offsets, dtype)
 
     def values(self, pixels: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Display values (n, N, 3) at window pixels (n, N, 2), and which are far enough from the border (n, N)."""
+        """Display values (n, 3, N) at window pixels (n, 2, N), and which are far enough from the border (n, N)."""
         at, a, b, inside = self._locate(pixels, frames)
         p = self._taps(at, len(_CORNERS))
         w00, w01, w10, w11 = _weights(a, b)
         return (w00 * p[0] + w01 * p[1] + w10 * p[2] + w11 * p[3]) / 255.0, inside
 
     def gradients(self, pixels: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Display values, their derivatives by window pixel x and y (n, N, 3), and what is inside (n, N)."""
+        """Display values, their derivatives by window pixel x and y (n, 3, N), and what is inside (n, N)."""
         at, a, b, inside = self._locate(pixels, frames)
         p00, p01, p10, p11, left0, left1, right0, right1, up0, up1, down0, down1 = self._taps(at, len(_TAPS))
         w00, w01, w10, w11 = _weights(a, b)
@@ -61,16 +61,16 @@ class Sampler:
     def _locate(self, pixels: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Row of ``flat`` left above each sample, fractions of a pixel from there, and what is inside."""
         H, W = self.size_hw
-        u, v = (pixels * self.scale - 0.5).unbind(-1)
+        u, v = (pixels * self.scale - 0.5).unbind(1)
         inside = (u >= 1) & (v >= 1) & (u < W - 3) & (v < H - 3)
         u, v = torch.where(inside, u, 1.0), torch.where(inside, v, 1.0)
         i, j = u.long(), v.long()
         at = frames[:, None] * (H * W) + j * W + i
-        return at, (u - i)[..., None], (v - j)[..., None], inside
+        return at, (u - i)[:, None], (v - j)[:, None], inside
 
     def _taps(self, at: Tensor, count: int) -> tuple[Tensor, ...]:
-        rows = self.flat[at[..., None] + self.offsets[:count]]  # (n, N, count, 3)
-        return rows.to(self.dtype).unbind(2)
+        rows = self.flat[at + self.offsets[:count, None, None]]  # (count, n, N, 3)
+        return rows.permute(0, 1, 3, 2).to(self.dtype, memory_format=torch.contiguous_format).unbind(0)
 
 
 def _weights(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
