@@ -13,6 +13,7 @@ import photo_scene
 import pytest
 import torch
 from tiny_head import tiny_head
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dialogbuild.errors import ConfigError
 from dialogbuild.fit.gauss_newton import SolverOptions, solve_frames
@@ -22,7 +23,7 @@ from dialogbuild.fit.params import ParamLayout, PriorSigmas, make_prior
 from dialogbuild.fit.rig import build_rig, pose_points, project_points
 from dialogbuild.fit.torch_engine import TorchLandmarks, TorchPhotometric, TorchPrior
 from dialogbuild.fit.torch_rig import resolve_device, rotations
-from dialogbuild.fit.torch_solver import damped_step, solve_frames_torch
+from dialogbuild.fit.torch_solver import State, _iterate, damped_step, solve_frames_torch
 from dialogbuild.head.rotation import left_jacobian, rodrigues
 
 CPU = torch.device("cpu")
@@ -261,6 +262,43 @@ def test_capture_is_refused_without_a_cuda_device():
     prior = make_prior(ParamLayout(model.n_expr), model, PriorSigmas())
     with pytest.raises(ConfigError, match="capture needs blocks on a CUDA device, not cpu"):
         solve_frames_torch([TorchPhotometric.from_block(block, CPU)], prior, theta, SolverOptions(), capture=True)
+
+
+class _Recorder(TorchDispatchMode):
+    """Names of all operations that reach a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("moving_joints", [False, True])
+def test_an_iteration_neither_reads_a_result_nor_brings_anything_from_the_host(moving_joints):
+    """What a CUDA graph would refuse, seen without one: reading a value, shapes that depend on data, new constants."""
+    _, theta, block = photo_scene.tiny_case(2, moving_joints, moving_joints)
+    model = tiny_head(points=80)
+    prior = make_prior(ParamLayout(model.n_expr), model, PriorSigmas())
+    blocks = [TorchPhotometric.from_block(block, CPU), TorchPrior.from_block(prior.block, CPU)]
+    marks = photo_scene.detection_block(photo_scene.scene())
+    free, frames = torch.as_tensor(prior.free), torch.arange(2)
+    zeros, no = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.bool)
+    state = State(torch.as_tensor(theta), *blocks[0].equations(torch.as_tensor(theta), frames), zeros, zeros, no, no)
+    forbidden = {"_local_scalar_dense", "nonzero", "lift_fresh", "lift_fresh_copy", "masked_select", "unique"}
+    with _Recorder() as seen:
+        bool(frames[[0]].sum() > 0)
+    assert seen.names >= {"lift_fresh", "_local_scalar_dense"}, "the recorder misses what it is for"
+    with _Recorder() as seen:
+        _iterate(state, blocks, free, frames, 0.01)
+    assert "linalg_cholesky_ex" in seen.names
+    assert not seen.names & forbidden
+    tensors, at = TorchLandmarks.from_block(marks, CPU), torch.as_tensor(photo_scene.scene().theta)
+    with _Recorder() as seen:
+        tensors.equations(at, torch.arange(3))
+    assert not seen.names & forbidden
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
