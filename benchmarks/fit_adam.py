@@ -3,7 +3,7 @@
 Every frame is a problem of its own that starts from its landmark fit. The smoother, which couples frames, is left out
 for all methods here, so that only the optimisers differ.
 
-``points``  the tracker's 4,000 surface points, bilinear colours, visibility held as found at the start. 32 frames are
+``points``  the tracker's surface points, bilinear colours, visibility held as found at the start. 32 frames are
             one batch: in torch that costs a seventh, per frame, of one at a time, and larger batches gain no more.
             ``alone`` is one at a time, which is all that a tracker can do whose frames start from their neighbours.
 ``pixel``   every pixel of the face, as analysis-by-synthesis trackers compare it: the mesh is drawn anew in each step
@@ -55,10 +55,10 @@ GROUPS = {
     "eyes": slice(12, 18),
     "expr": slice(18, None),
 }
-RATES = {"root": 0.0103, "xy": 0.0013, "z": 0.0057, "jaw": 0.0076, "eyes": 0.078, "expr": 0.057}
+RATES = {"root": 0.009, "xy": 0.0011, "z": 0.0048, "jaw": 0.0071, "eyes": 0.041, "expr": 0.06}
 PLANS = {
     "adam-points-50": AdamPlan(False, 50, 0.2, False),
-    "adam-points-150": AdamPlan(False, 150, 0.4, False),
+    "adam-points-150": AdamPlan(False, 150, 0.2, False),
     "adam-points-50-alone": AdamPlan(False, 50, 0.2, False, batch=1),
     "adam-pixel-50": AdamPlan(True, 50, 0.2, False),
     "adam-pixel-310": AdamPlan(True, 310, 0.2, False),

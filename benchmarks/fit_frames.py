@@ -64,7 +64,7 @@ def prepare(clip: FitClip, model: HeadModel, at: Array) -> Frames:
     assert clip.linked.all(), "one light per clip"
     evidence = track._without_offsets(person, known.camera, clip.evidence)
     clock = time.process_time()
-    frames = landmark_frames(person.landmark_rig, known.prior, known.camera, evidence, options.clip)
+    frames = landmark_frames(person.landmark_rig, known.prior, known.camera, evidence, track._starting(options.clip))
     start_s = (time.process_time() - clock) / len(frames.at)
     _, looks = track._lights(person, known.camera, frames, crops, evidence)
     rows = np.flatnonzero(np.isin(frames.at, at))
