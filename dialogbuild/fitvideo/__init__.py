@@ -60,6 +60,9 @@ from dialogbuild.tables import Columns
 __all__ = ["StageFailed", "Unsuitable", "fit_video", "lines", "pick_device"]
 
 _DEFAULTS: dict[str, dict[str, Any]] = {"ingest": {"require_audio": False, "min_duration_s": 1.0}}
+_NO_MASKS = (
+    "no FLAME_masks.pkl beside the model: no gaze, jitter_mm is of the whole head, and the overlay shows all of it"
+)
 _ACROSS_CUTS = "faces are not followed across cuts or long gaps: one person may be several faces"
 
 
@@ -116,7 +119,7 @@ def fit_video(
         pick_device(device)  # a wrong one is told before the long work; the right one need not load torch yet
     if source.is_file():
         recipe = _recipe(changes, head, max_seconds)
-        model = load_head(recipe.configs["identity"].head)  # type: ignore[attr-defined]
+        model, remarks = _load_head(recipe)
         per_video = Recipe(recipe.name, recipe.stages[: len(STAGES)], {name: recipe.configs[name] for name in STAGES})
         assert tuple(stage.name for stage in per_video.stages) == STAGES
         material = load_material(source, run_per_video(per_video, source, out / "work", quiet))
@@ -124,7 +127,7 @@ def fit_video(
         raise ConfigError("--max-seconds is for videos; a clip of a run is fitted whole")
     else:
         material, recipe = clip_material(run, str(source), head, changes or {})
-        model = load_head(recipe.configs["identity"].head)  # type: ignore[attr-defined]
+        model, remarks = _load_head(recipe)
     key = _key(material, recipe, model)
     before = read_json(out / SUMMARY, {})
     complete = before.get("key") == key and all((out / name).is_file() for name in before["files"])
@@ -143,7 +146,7 @@ def fit_video(
         "method": METHOD,
         "device": chosen,
         "faces": [face_record(f, q) for f, q in zip(fitted, quality, strict=True)],
-        "notes": notes,
+        "notes": remarks + notes,
         "files": files,
     }
     write_json(out / SUMMARY, summary)
@@ -168,6 +171,24 @@ def _write(
     with _watch("overlay", material.end_tick - material.start_tick, quiet) as progress:
         write_overlay(out / OVERLAY, material, head, fitted, quality, progress.in_part())
     return [MOTION, QUALITY, NPZ, OVERLAY]
+
+
+def _load_head(recipe: Recipe) -> tuple[HeadModel, list[str]]:
+    """The head of the recipe, and what it lacks.
+
+    Raises:
+        ConfigError: it cannot be fitted to landmarks.
+    """
+    head = load_head(recipe.configs["identity"].head)  # type: ignore[attr-defined]
+    if not {"mediapipe", "mp478"} & set(head.landmarks):
+        raise ConfigError(
+            f"{head.model_id} does not say where the landmarks are: put mediapipe_landmark_embedding.npz "
+            "(from the FLAME site) beside the model file"
+        )
+    if "face" in head.masks:
+        return head, []
+    everywhere = np.arange(head.n_vertices, dtype=np.int32)
+    return replace(head, masks={**head.masks, "face": everywhere}), [_NO_MASKS]
 
 
 def _recipe(changes: Mapping[str, Mapping[str, Any]] | None, head: str | None, max_seconds: float | None) -> Recipe:

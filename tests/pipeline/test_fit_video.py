@@ -172,6 +172,21 @@ def test_a_device_that_is_not_here_is_a_wrong_argument():
             pick_device("cuda")
 
 
+def test_a_head_that_lacks_its_companion_files_is_told_before_the_work_or_still_measured(monkeypatch):
+    from dialogbuild import fitvideo
+
+    recipe = load_recipe("demo")
+    bare = replace(load_head(), landmarks={}, masks={})
+    monkeypatch.setattr(fitvideo, "load_head", lambda spec: bare)
+    with pytest.raises(ConfigError, match=r"mediapipe_landmark_embedding\.npz"):
+        fitvideo._load_head(recipe)
+    unmasked = replace(load_head(), masks={})
+    monkeypatch.setattr(fitvideo, "load_head", lambda spec: unmasked)
+    head, notes = fitvideo._load_head(recipe)
+    assert len(head.masks["face"]) == head.n_vertices
+    assert "FLAME_masks.pkl" in notes[0]
+
+
 def call(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dialogbuild", "fit-flame", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
