@@ -251,11 +251,13 @@ def _fit(dirs: dict[str, Path], clip_id: str, start: int, stop: int, rng: np.ran
         **rows,
         "reproj_px": motion["reproj_px"] * noise,
         **dict.fromkeys(names, noise),
+        **{name: motion[name] for name in ("colour_psnr_db", "visible_frac", "sigma_face_mm")},
         **angles,
         "visible": seen,
     }
     write_table(out / "quality.parquet", quality)
     numbers = {"coverage": float(seen.mean()), "reproj_pct_median": 1.2, "face_size_px_p5": 31.0, "speech_s": 2.0}
+    numbers |= {"colour_psnr_db_median": 30.5, "pixels_used": 0.9, "shape_split_half_mm": 1.25}
     about = {"persons": {"0": numbers, "1": {**numbers, "speech_s": 1.4}}, "n_ticks": n, "overlap_s": 0.4}
     write_json(out / "quality.json", {**about, "model_id": "procedural-v1"})
 

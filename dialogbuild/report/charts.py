@@ -231,6 +231,31 @@ def timeline(
     return _svg(width, bottom + 18, body, "speaking timeline of both persons")
 
 
+def curves(values: Mapping[str, NDArray[Any]], label: str, unit: str, width: float = 1100) -> str:
+    """Values over time, one curve per person, on the time axis of ``timeline``; not drawn where they are 0.
+
+    Args:
+        values: role -> (T,), not negative.
+    """
+    n, left, top, bottom = max(len(v) for v in values.values()), 26.0, 16.0, 66.0
+    shown = np.concatenate([v[v > 0] for v in values.values()])
+    peak = float(np.percentile(shown, 99.5)) * 1.1 if len(shown) else 1.0
+    body = [_text(left, 10, f"{label}, {unit}", 11), _line(left, bottom, width - 6, bottom, GRID)]
+    for value in round_ticks(0, peak, 2)[1:]:
+        y = bottom - (bottom - top) * value / peak
+        body += [
+            _line(left, y, width - 6, y, GRID, 'stroke-dasharray="2 3"'),
+            _text(left - 4, y + 3, f"{value:g}", 9, MUTED, "end"),
+        ]
+    step = max(1, n // 1500)
+    for role, v in values.items():
+        for a, b in runs(v > 0):
+            at = ((left + (width - left - 6) * (k + 0.5) / n, min(float(v[k]) / peak, 1.0)) for k in range(a, b, step))
+            points = " ".join(f"{x:.1f},{bottom - (bottom - top) * part:.1f}" for x, part in at)
+            body.append(f'<polyline points="{points}" fill="none" stroke="{PERSON[role]}" stroke-width="1.2"/>')
+    return _svg(width, bottom + 4, body, f"{label} over time")
+
+
 def _turn(turn: Mapping[str, Any], to_x: Callable[[float], float], y: float, lane: float, fps: float) -> str:
     """A turn's bar; backchannels are half as high and darker."""
     a, b, kind = turn["start_tick"], turn["end_tick"], turn["kind"]

@@ -19,13 +19,16 @@ from dialogbuild.report.records import Record
 from dialogbuild.tables import Columns, read_table
 
 if TYPE_CHECKING:
-    from dialogbuild.dataset.reader import Clip, Dataset
+    from dialogbuild.dataset.reader import Clip, Dataset, Person
     from dialogbuild.head.model import HeadModel
 
 # (column of quality.parquet, title, unit, number of quality.json that the mark shows and the gate decides on)
 NUMBERS = (
     ("reproj_pct_iod", "Landmark error", "% of face size", "reproj_pct_median"),
     ("face_size_px", "Face size (outer-eye distance)", "px", "face_size_px_p5"),
+    ("colour_psnr_db", "Colour PSNR of the visible skin", "dB", "colour_psnr_db_median"),
+    ("sigma_face_mm", "Sigma of the fitted face", "mm", "sigma_face_mm_median"),
+    ("visible_frac", "Face points that could be compared", "share", "visible_frac_median"),
     ("jitter_mm", "Jitter of the fitted face", "mm per tick²", "jitter_mm_median"),
     ("blur", "Sharpness of the face", "", "blur_median"),
     ("brightness", "Brightness of the face", "luma", "brightness_median"),
@@ -40,6 +43,7 @@ PER_CLIP = (
     ("coverage", "Ticks with a fit", "share of ticks"),
     ("yaw_deg_p95", "|Yaw|, 95th percentile", "degree"),
     ("lip_gap_pct_p95", "Lip opening's error, 95th percentile", "% of face size"),
+    ("shape_split_half_mm", "Shapes from either half of the keyframes, distance", "mm"),
     ("speech_s", "Speech per person", "s"),
 )
 
@@ -109,7 +113,7 @@ def quality_charts(clips: Sequence[Measured], limits: Mapping[str, Sequence[Limi
     for column, title, unit, number in NUMBERS:
         values = {
             name: np.concatenate(
-                [c.columns[column][c.shown] for c in clips if c.passed == passed and column in c.columns]
+                [_shown(c, column) for c in clips if c.passed == passed and column in c.columns]
                 or [np.zeros(0, np.float32)]
             )
             for name, passed in (("accepted", True), ("rejected", False))
@@ -130,6 +134,12 @@ def quality_charts(clips: Sequence[Measured], limits: Mapping[str, Sequence[Limi
             chart = charts.histogram(empty, marks, limits.get(number, ()), unit)
             out.append(Chart(f"{title}, {unit}", chart, f"{number}, one value per person and clip"))
     return out
+
+
+def _shown(clip: Measured, column: str) -> NDArray[Any]:
+    """Values of frames that have one: nothing was compared where a signal-to-noise ratio is 0."""
+    values = clip.columns[column][clip.shown]
+    return values[values > 0] if column in ("colour_psnr_db", "visible_frac") else values
 
 
 def _marks(clips: Sequence[Measured], number: str) -> list[tuple[float, bool, str]]:
@@ -161,11 +171,12 @@ class Card:
     seconds: float
     facts: tuple[tuple[str, str], ...]
     timeline: str
+    precision: str = ""
     strips: tuple[Strip, ...] = field(default=())
 
     def size(self) -> int:
         """Bytes that the card adds to the page, roughly."""
-        return sum(len(uri) for s in self.strips for _, uri in s.rows) + len(self.timeline)
+        return sum(len(uri) for s in self.strips for _, uri in s.rows) + len(self.timeline) + len(self.precision)
 
 
 def clip_card(clip: Clip, head: HeadModel | None) -> Card:
@@ -183,7 +194,9 @@ def clip_card(clip: Clip, head: HeadModel | None) -> Card:
             (name, overlay.data_uri(overlay.montage([shots[k] for k in place]))) for name, shots in rows if shots
         )
         captions = tuple(f"{t / 25:.2f} s" for t in even) + tuple(f"worst, {t / 25:.2f} s" for t in worst)
-        strips.append(Strip(role, str(person.track["identity_id"]), _numbers(person), named, captions))
+        strips.append(
+            Strip(role, str(person.track["identity_id"]), _numbers(person, _summary(clip, person)), named, captions)
+        )
     row = clip.row
     facts = (
         ("length", f"{clip.n_ticks / 25:.2f} s"),
@@ -193,7 +206,8 @@ def clip_card(clip: Clip, head: HeadModel | None) -> Card:
         ("silence", f"{row['silence_s']:.1f} s"),
         ("turns", f"{row['n_turns']} + {row['n_backchannels']} backchannels"),
     )
-    return Card(clip.id, row["split"], clip.n_ticks / 25, facts, clip_timeline(clip, sorted(marked)), tuple(strips))
+    timeline = clip_timeline(clip, sorted(marked))
+    return Card(clip.id, row["split"], clip.n_ticks / 25, facts, timeline, clip_precision(clip), tuple(strips))
 
 
 def clip_timeline(clip: Clip, ticks: Sequence[int] = ()) -> str:
@@ -214,7 +228,19 @@ def clip_timeline(clip: Clip, ticks: Sequence[int] = ()) -> str:
     )
 
 
-def _numbers(person: Any) -> str:
+def clip_precision(clip: Clip) -> str:
+    """How precisely the face is known over time, as SVG; empty where the dataset does not say."""
+    sigma = {role: p.quality["sigma_face_mm"] for role, p in clip.persons.items() if "sigma_face_mm" in p.quality}
+    return charts.curves(sigma, "sigma of the fitted face", "mm") if sigma else ""
+
+
+def _summary(clip: Clip, person: Person) -> Mapping[str, float]:
+    """The clip-level numbers of one person, as the quality stage wrote them."""
+    numbers: Mapping[str, float] = clip.row["quality"].get("persons", {}).get(str(person.track["person"]), {})
+    return numbers
+
+
+def _numbers(person: Person, summary: Mapping[str, float]) -> str:
     fitted = bit(person.motion["valid"], "fit_ok")
     if not fitted.any():
         return "no tick has a fit"
@@ -222,9 +248,15 @@ def _numbers(person: Any) -> str:
         name: float(np.median(person.quality[name][fitted]))
         for name in ("reproj_pct_iod", "face_size_px", "sigma_lip_mm")
     }
+    optional = (
+        ("colour_psnr_db_median", "colour PSNR {:.1f} dB"),
+        ("pixels_used", "pixels used on {:.0%} of ticks"),
+        ("shape_split_half_mm", "shapes of the keyframes' halves {:.1f} mm apart"),
+    )
+    more = "".join(" · " + text.format(summary[name]) for name, text in optional if summary.get(name))
     return (
         f"fit on {fitted.mean():.0%} of ticks · landmark error {q['reproj_pct_iod']:.2f} % of face size (median) · "
-        f"face {q['face_size_px']:.0f} px · lip sigma {q['sigma_lip_mm']:.2f} mm"
+        f"face {q['face_size_px']:.0f} px · lip sigma {q['sigma_lip_mm']:.2f} mm{more}"
     )
 
 

@@ -3,7 +3,8 @@
 reads   quality  quality.json   persons: coverage, reproj_pct_median, face_size_px_p5, ...
 writes  verdict.json            gates (reason, number, side, threshold), all passed
 rejects low_coverage, high_reprojection, small_face, extreme_yaw, blurry, too_dark, too_bright, jitter,
-        loose_lips, too_little_speech: the first gate that failed; ``failed`` lists every one with value and threshold
+        loose_lips, hidden_face, too_little_speech: the first gate that failed; ``failed`` lists every one with value
+        and threshold
 
 Retuning a threshold recomputes nothing but this stage.
 """
@@ -60,11 +61,18 @@ class Config(StageConfig):
         gt=0,
         description="95th percentile of the lip opening's error, % of the face size; good footage has 0.6 to 1.7",
     )
+    min_visible_frac: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="median share of a face's points whose pixels could be compared; 0 = off: no value is proven",
+    )
     min_speech_s: float = Field(1.0, ge=0, description="seconds that each person speaks; less is a monologue")
 
 
 def gates_of(config: Config) -> list[Gate]:
     """The gates in the order in which they are named as the reason: what makes the other numbers void comes first."""
+    hidden = [Gate("hidden_face", "visible_frac_median", "min", config.min_visible_frac)]
     return [
         Gate("low_coverage", "coverage", "min", config.min_coverage),
         Gate("small_face", "face_size_px_p5", "min", config.min_face_px),
@@ -74,6 +82,7 @@ def gates_of(config: Config) -> list[Gate]:
         Gate("blurry", "blur_median", "min", config.min_sharpness),
         Gate("high_reprojection", "reproj_pct_median", "max", config.max_reproj_pct),
         Gate("loose_lips", "lip_gap_pct_p95", "max", config.max_lip_gap_pct),
+        *(hidden if config.min_visible_frac > 0 else ()),
         Gate("jitter", "jitter_mm_median", "max", config.max_jitter_mm),
         Gate("too_little_speech", "speech_s", "min", config.min_speech_s),
     ]
@@ -96,4 +105,4 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     write_json(out / "verdict.json", {"passed": True, "gates": [dict(vars(g)) for g in gates]})
 
 
-STAGE = Stage(name="gate", version=1, unit="clip", config=Config, run=run, reads=("quality",))
+STAGE = Stage(name="gate", version=2, unit="clip", config=Config, run=run, reads=("quality",))

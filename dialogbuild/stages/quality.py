@@ -5,12 +5,14 @@ reads   ingest     ticks.parquet, video.json
         tracks, assign                 which rows belong to whom
         segment    clips.parquet       clip_id, start_tick, end_tick, speak_s_0, speak_s_1, overlap_s
         identity   identity.parquet, camera.json
-        fit_flame  motion.parquet      poses and valid bits
+        fit_flame  motion.parquet      poses, sigmas, colour errors, fit_reason and valid bits
 writes  quality.parquet  same rows as motion: person, tick, reproj_px, reproj_lips_px, reproj_eyes_px, reproj_brows_px
                          (means; reproj_px without the outline), reproj_pct_iod, face_size_px (outer-eye distance at
                          zero yaw), yaw_deg, pitch_deg, roll_deg, blur (sharpness), brightness, jitter_mm, lip_gap_px,
-                         lid_gap_px (fitted minus detected opening), visible
-        quality.json     the same per person as medians and percentiles, coverage, speech
+                         lid_gap_px (fitted minus detected opening), visible; and from motion, to have them beside the
+                         others: colour_psnr_db, visible_frac, sigma_face_mm
+        quality.json     the same per person as medians and percentiles, coverage, speech, how far shapes from halves of
+                         the keyframes differ (shape_split_half_mm, where measured)
 
 Rows without a fit hold zeros.
 """
@@ -28,6 +30,7 @@ from pydantic import Field
 
 from dialogbuild.artifact import Inputs, Stage, write_json
 from dialogbuild.config import StageConfig
+from dialogbuild.dataset.schema import FIT_REASONS
 from dialogbuild.errors import ConfigError
 from dialogbuild.quality import metrics
 from dialogbuild.tables import Columns, read_table, write_table
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _FIT_OK, _INTERPOLATED = 1 << 1, 1 << 2
+_FROM_MOTION = ("colour_psnr_db", "visible_frac", "sigma_face_mm")
 
 
 class Config(StageConfig):
@@ -172,9 +176,12 @@ def _held(values: Array) -> Array:
     return np.asarray(values[at[np.searchsorted(middle, np.arange(len(values)))]])
 
 
-def person_numbers(columns: Columns, motion: Columns, speech_s: float) -> dict[str, float]:
-    """One person's clip-level numbers, from which the gate decides."""
+def person_numbers(
+    columns: Columns, motion: Columns, speech_s: float, split_half_mm: float | None = None
+) -> dict[str, float]:
+    """One person's clip-level numbers, from which the gate decides. Colours count where pixels were used."""
     fitted = (motion["valid"] & _FIT_OK) > 0
+    compared = fitted & (motion["fit_reason"] == FIT_REASONS["ok"])
     size = np.maximum(columns["face_size_px"], 1e-6)
     inner = fitted & (columns["jitter_mm"] > 0)
     numbers = {
@@ -196,8 +203,17 @@ def person_numbers(columns: Columns, motion: Columns, speech_s: float) -> dict[s
         "lip_gap_pct_p95": metrics.percentile(100 * np.abs(columns["lip_gap_px"]) / size, fitted, 95),
         "lid_gap_pct_p95": metrics.percentile(100 * np.abs(columns["lid_gap_px"]) / size, fitted, 95),
         "sigma_lip_mm_median": metrics.percentile(motion["sigma_lip_mm"], fitted, 50),
+        "sigma_lid_mm_median": metrics.percentile(motion["sigma_lid_mm"], fitted, 50),
+        "sigma_face_mm_median": metrics.percentile(motion["sigma_face_mm"], fitted, 50),
+        "pixels_used": float(compared.mean()),
+        "occluded": float((motion["fit_reason"] == FIT_REASONS["occluded"]).mean()),
+        "visible_frac_median": metrics.percentile(motion["visible_frac"], fitted, 50),
+        "colour_l1_median": metrics.percentile(motion["colour_l1"], compared, 50),
+        "colour_psnr_db_median": metrics.percentile(motion["colour_psnr_db"], compared, 50),
         "speech_s": speech_s,
     }
+    if split_half_mm is not None:
+        numbers["shape_split_half_mm"] = split_half_mm
     return {name: round(value, 5) for name, value in numbers.items()}
 
 
@@ -228,9 +244,11 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
         columns.update(pixels)
     parts, numbers = [], {}
     for p, columns in zip(people, rows, strict=True):
+        columns.update({name: p.motion[name] for name in _FROM_MOTION})
         cast = {k: v if v.dtype == bool else v.astype(np.float32) for k, v in columns.items()}
         parts.append({"person": p.motion["person"], "tick": p.motion["tick"], **cast})
-        numbers[str(p.person)] = person_numbers(columns, p.motion, float(clips[f"speak_s_{p.person}"][clip]))
+        speech_s, halves = float(clips[f"speak_s_{p.person}"][clip]), view["persons"][str(p.person)]
+        numbers[str(p.person)] = person_numbers(columns, p.motion, speech_s, halves["shape_split_half_mm"])
     write_table(out / "quality.parquet", {k: np.concatenate([part[k] for part in parts]) for k in parts[0]})
     write_json(
         out / "quality.json",
@@ -239,6 +257,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
             "n_ticks": end - start,
             "overlap_s": round(float(clips["overlap_s"][clip]), 5),
             "model_id": view["model_id"],
+            "method": view["method"],
         },
     )
 
@@ -280,7 +299,7 @@ def _frames(inputs: Inputs, start: int, end: int, config: Config) -> Iterator[tu
 
 STAGE = Stage(
     name="quality",
-    version=2,
+    version=3,
     unit="clip",
     config=Config,
     run=run,

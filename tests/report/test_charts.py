@@ -75,3 +75,18 @@ def test_markup_in_labels_is_escaped():
     words = "".join(chart.itertext())
     assert "<b>&" in words, "shown as text"
     assert "1 < 2" in words
+
+
+def test_curves_over_time_break_where_there_is_no_value():
+    a, b = np.full(100, 0.5), np.full(100, 1.0)
+    a[40:60] = 0
+    lines = shapes(charts.curves({"A": a, "B": b}, "sigma", "mm"), "polyline")
+    assert len(lines) == 3
+    first, second, whole = ([tuple(map(float, p.split(","))) for p in e.get("points").split()] for e in lines)
+    assert [len(first), len(second), len(whole)] == [40, 40, 100]
+    assert first[-1][0] < second[0][0]
+    assert first[0][1] > whole[0][1], "a larger value lies higher"
+
+
+def test_curves_of_nothing_are_an_empty_frame():
+    assert shapes(charts.curves({"A": np.zeros(10)}, "sigma", "mm"), "polyline") == []

@@ -99,6 +99,14 @@ def test_each_person_of_a_clip_has_frames_landmarks_and_the_fitted_head(html):
         assert label in page.text
 
 
+def test_a_clip_shows_its_colours_its_precision_over_time_and_how_far_the_shape_is_known(html):
+    text = Page(html).text
+    assert "colour PSNR 30.5 dB · pixels used on 90% of ticks · shapes of the keyframes' halves 1.2 mm apart" in text
+    assert "sigma of the fitted face, mm" in text
+    for title in ("Colour PSNR of the visible skin, dB", "Shapes from either half of the keyframes, distance, mm"):
+        assert title in text
+
+
 def test_gates_stand_in_the_histograms_with_their_thresholds(html):
     text = Page(html).text
     for label in ("low_coverage < 0.8", "high_reprojection > 5", "small_face < 28", "too_little_speech < 1"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dialogbuild.artifact import Inputs, Outcome, run_stage
+from dialogbuild.dataset.schema import FIT_REASONS
 from dialogbuild.errors import ConfigError
 from dialogbuild.fit.rig import model_rig, pose_points, project_points
 from dialogbuild.head import load_head
@@ -316,6 +317,32 @@ def test_each_gate_has_its_own_reason(case, chain, tmp_path, change, reason):
     outcome = _run(case, tmp_path, gate.STAGE, quality=tmp_path / "q")
     assert (outcome.status, outcome.reason) == ("rejected", reason)
     assert [f["person"] for f in outcome.values["failed"]] == ["1"]
+
+
+def test_hidden_faces_are_let_through_unless_a_threshold_is_set(case, chain, tmp_path):
+    quality_dir = chain["quality"].path
+    assert "hidden_face" not in {g.reason for g in gate.gates_of(gate.Config())}
+    strict = gate.Config(min_coverage=0.6, min_visible_frac=0.3)
+    outcome = _run(case, tmp_path, gate.STAGE, strict, quality=quality_dir)
+    assert (outcome.status, outcome.reason) == ("rejected", "hidden_face"), "no pixels were compared in this chain"
+
+
+def test_without_pixels_the_tables_say_so(chain):
+    camera = json.loads((chain["identity"].path / "camera.json").read_text())
+    fit = json.loads((chain["fit_flame"].path / "fit.json").read_text())
+    assert (camera["method"], camera["method_reason"]) == ("landmarks", "switched_off")
+    assert (fit["method"], fit["method_reason"]) == ("landmarks", "switched_off")
+    assert camera["focal_px"] == camera["focal_landmarks_px"]
+    assert not (chain["identity"].path / "look.npz").exists()
+    motion = read_table(chain["fit_flame"].path / "motion.parquet")
+    fitted = (motion["valid"] & fit_flame.FIT_OK) > 0
+    assert set(motion["fit_reason"][fitted]) == {FIT_REASONS["landmarks_only"]}
+    assert set(motion["fit_reason"][~fitted]) == {FIT_REASONS["no_landmarks"]}
+    for name in ("colour_l1", "colour_psnr_db", "visible_frac"):
+        assert not motion[name].any(), name
+    assert (motion["iterations"][fitted] > 0).all()
+    assert (motion["sigma_face_mm"][fitted] > 0).all()
+    assert (motion["sigma_eyes_rad"][fitted] > 0).all()
 
 
 def test_stages_are_importable_without_the_heavy_libraries():
