@@ -38,12 +38,14 @@ class PersonLook:
             axes, as a fraction of the face size: a constant error of this detector on this face.
         theta_sigma: (P,) float32, how well a keyframe's parameters are known while shape, focal length and texture are
             not: the part of a clip's uncertainty that more frames do not lower. Empty = not known.
+        focal_log_sigma: of the focal length that they were found with.
     """
 
     albedo: Array
     seen: Array
     landmark_offset: Array
     theta_sigma: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    focal_log_sigma: float = 0.0
 
 
 def look_of_person(

@@ -111,7 +111,7 @@ def refine_people(
         start = [(_at_focal(b.theta, view[0] / b.focal_px), b.shape) for b in found]
         found = bundles(start, view, fixed)
     return (
-        [_person(model, surface, landmark_rig, b, p, view) for b, p in zip(found, people, strict=True)],
+        [_person(model, surface, landmark_rig, b, p, view, log_sigma) for b, p in zip(found, people, strict=True)],
         view[0],
         log_sigma,
     )
@@ -137,7 +137,13 @@ def _at_focal(theta: Array, ratio: float) -> Array:
 
 
 def _person(
-    model: HeadModel, surface: Surface, landmark_rig: Rig, bundle: BundleFit, keyframes: Keyframes, view: Camera3
+    model: HeadModel,
+    surface: Surface,
+    landmark_rig: Rig,
+    bundle: BundleFit,
+    keyframes: Keyframes,
+    view: Camera3,
+    focal_log_sigma: float,
 ) -> PersonFit:
     shape = bundle.shape.astype(np.float32)
     mesh, rig = build_mesh(model, surface, shape), surface.rig.with_shape(shape)
@@ -146,7 +152,9 @@ def _person(
     )
     offset = landmark_offsets(landmark_rig.with_shape(shape), bundle.theta, keyframes.landmarks_px, view)
     common = np.sqrt((bundle.theta_sigma**2).mean(axis=0)).astype(np.float32)
-    look = PersonLook(albedo.astype(np.float32), seen.astype(np.float32), offset, common)
+    # where people share a focal length, the bundles held it, and their depths do not show how well it is known
+    common[5] = max(common[5], focal_log_sigma * float(bundle.theta[:, 5].mean()))
+    look = PersonLook(albedo.astype(np.float32), seen.astype(np.float32), offset, common, focal_log_sigma)
     return PersonFit(shape, bundle.shape_sigma, look, bundle.theta, bundle.theta_sigma)
 
 

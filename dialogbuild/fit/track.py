@@ -35,6 +35,7 @@ from dialogbuild.fit.photometric import ColourError, PhotometricBlock, Photometr
 from dialogbuild.fit.rig import Rig
 from dialogbuild.fit.smoother import smooth
 from dialogbuild.fit.surface import Surface
+from dialogbuild.fit.uncertainty import Calibration, with_common
 from dialogbuild.fit.visibility import Mesh, view_points
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -50,6 +51,7 @@ class TrackOptions:
 
     Attributes:
         levels: (pyramid level, points, damped steps), coarse to fine.
+        calibration: from the fit's own sigmas to honest ones; None = as they are.
         min_visible: a frame in which fewer of the points can be compared is fitted to landmarks alone.
         max_outliers: share of comparable points far from their colour above which a frame counts as occluded.
         max_l1: mean colour error above which the pixels of a frame are not believed.
@@ -58,6 +60,7 @@ class TrackOptions:
     clip: ClipOptions = field(default_factory=ClipOptions)
     noise: PhotometricNoise = field(default_factory=PhotometricNoise)
     levels: tuple[tuple[int, int, int], ...] = ((1, 1000, 2), (0, 3000, 2))
+    calibration: Calibration | None = field(default_factory=Calibration)
     min_visible: float = 0.12
     max_outliers: float = 0.35
     max_l1: float = 0.10
@@ -331,6 +334,10 @@ def _smoothed(
     trajectory = smooth(H, eta, walk, prior.free, evidence.linked, options.clip.walk_dof)
     clip = finish(person.landmark_rig, frames, trajectory, evidence, lid_expr, options.clip.max_gap)
     clip = replace(clip, iterations=clip.iterations + spread(found.iterations, at, T))
+    common = person.look.theta_sigma
+    if options.calibration is not None and len(common):
+        relative = float(person.look.focal_log_sigma)
+        clip = with_common(clip, common, spread(found.used, at, T), options.calibration, relative)
     reason = np.where(evidence.usable, 2, 1).astype(np.int8)
     reason[at] = np.select(
         [found.used, found.visible < options.min_visible, found.outliers > options.max_outliers], [0, 3, 4], 5

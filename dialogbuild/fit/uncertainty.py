@@ -81,25 +81,31 @@ class Calibration:
 CALIBRATED_BLOCKS = ("root", "transl", "jaw", "eyes", "expr")
 
 
-def with_common(fit: ClipFit, common: Array, calibration: Calibration) -> ClipFit:
-    """A photometric fit with calibrated sigmas.
+def with_common(
+    fit: ClipFit, common: Array, pixels_used: Array, calibration: Calibration, focal_relative_sigma: float
+) -> ClipFit:
+    """A photometric fit with calibrated sigmas; ticks that rest on landmarks alone get those of landmarks.
 
     Args:
-        common: (P,) ``PersonLook.theta_sigma``.
+        common: (P,) ``PersonLook.theta_sigma``;  pixels_used: (T,) bool.
+        focal_relative_sigma: as in ``with_systematic``.
     """
+    landmarks = with_systematic(fit, DetectorBias(), focal_relative_sigma)
     blocks = ParamLayout(fit.theta.shape[1] - 18).blocks
     frame, shared = np.zeros(fit.theta.shape[1]), np.zeros(fit.theta.shape[1])
     for name, a, c in zip(CALIBRATED_BLOCKS, calibration.frame, calibration.common, strict=True):
         frame[blocks[name]], shared[blocks[name]] = a, c * common[blocks[name]]
     shown = fit.fit_ok | fit.interpolated
+    free = fit.sigma > 0
 
-    def mm(own: Array, constant: float) -> Array:
-        return np.where(shown, np.hypot(own, constant), 0.0)
+    def mm(own: Array, constant: float, other: Array) -> Array:
+        return np.where(shown, np.where(pixels_used, np.hypot(own, constant), np.hypot(other, constant)), 0.0)
 
+    own = np.where(free, np.hypot(fit.sigma * frame, shared), 0.0)
     return replace(
         fit,
-        sigma=np.where(shown[:, None], np.hypot(fit.sigma * frame, shared), 0.0),
-        sigma_lip_mm=mm(fit.sigma_lip_mm, calibration.lip_mm),
-        sigma_lid_mm=mm(fit.sigma_lid_mm, calibration.lid_mm),
-        sigma_face_mm=mm(fit.sigma_face_mm, calibration.face_mm),
+        sigma=np.where(shown[:, None], np.where(pixels_used[:, None], own, np.maximum(own, landmarks.sigma)), 0.0),
+        sigma_lip_mm=mm(fit.sigma_lip_mm, calibration.lip_mm, landmarks.sigma_lip_mm),
+        sigma_lid_mm=mm(fit.sigma_lid_mm, calibration.lid_mm, fit.sigma_lid_mm),
+        sigma_face_mm=mm(fit.sigma_face_mm, calibration.face_mm, fit.sigma_face_mm),
     )
