@@ -21,7 +21,6 @@ from dialogbuild.fit.rig import Rig, model_rig
 from dialogbuild.fit.smoother import WalkSigmas, walk_sigma
 from dialogbuild.fit.surface import Surface, build_surface
 from dialogbuild.fit.track import Person, TrackFit, TrackOptions, track_clip
-from dialogbuild.fit.uncertainty import Calibration, with_common
 from dialogbuild.head.model import HeadModel
 
 Array = npt.NDArray[Any]
@@ -114,5 +113,5 @@ def track(clip: FitClip, model: HeadModel) -> tuple[Known, TrackFit, float]:
 def photometric(clip: FitClip, model: HeadModel) -> MethodResult:
     """The fit to pixels and landmarks."""
     known, fit, seconds = track(clip, model)
-    c = with_common(fit.clip, known.person.look.theta_sigma, Calibration())
+    c = fit.clip
     return MethodResult(c.theta, known.fit.shape, known.camera, c.sigma, c.sigma_lip_mm, {"track": seconds}, c.fit_ok)
