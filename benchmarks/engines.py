@@ -7,9 +7,10 @@ near the truth of rendered windows, for batches of several sizes; best of ``--re
 baseline is the compiled engine (numba and BLAS, float32, one frame after another) in the same process.
 
 numba           ``PhotometricBlock.assemble``, ``LandmarkBlock.assemble``
-torch           the batched engine in float32, with data and results on its device
+torch           the batched engine in float32, by the same calls: data on its device, parameters and results not
 torch float64   the reference
-solve           three damped steps on both blocks, per frame and step: ``solve_frames`` and ``solve_frames_torch``
+solve           three damped steps on both blocks, per frame and step: ``solve_frames``, and ``solve_frames_torch``,
+                which stays on its device; both assemble once more at the start
 
 ``--expr`` pads the head's 40 expressions with random smooth ones, to the size of larger models. Only half of the points
 are visible in a typical frame: the compiled engine leaves the others out, the batched one multiplies them by zero.
@@ -134,7 +135,6 @@ def best_ms(work: Callable[[], object], repeats: int, device: torch.device) -> f
 def measure(case: Case, repeats: int, device: torch.device) -> dict[str, dict[str, float]]:
     """Milliseconds per frame (and step): row to engine to time."""
     n, frames = len(case.theta), np.arange(len(case.theta))
-    theta, at = torch.as_tensor(case.theta).to(device), torch.arange(n, device=device)
     out: dict[str, dict[str, float]] = {}
     tensors: dict[torch.dtype, list[TorchBlock]] = {
         dtype: [
@@ -146,8 +146,8 @@ def measure(case: Case, repeats: int, device: torch.device) -> dict[str, dict[st
     for row, (name, block) in enumerate((("pixels", case.pixels), ("landmarks", case.landmarks))):
         works: dict[str, Callable[[], object]] = {
             BASELINE: lambda b=block: b.assemble(case.theta, frames),  # type: ignore[misc]
-            "torch": lambda b=tensors[torch.float32][row]: b.equations(theta, at),  # type: ignore[misc]
-            "torch float64": lambda b=tensors[torch.float64][row]: b.equations(theta, at),  # type: ignore[misc]
+            "torch": lambda b=tensors[torch.float32][row]: b.assemble(case.theta, frames),  # type: ignore[misc]
+            "torch float64": lambda b=tensors[torch.float64][row]: b.assemble(case.theta, frames),  # type: ignore[misc]
         }
         out[name] = {engine: best_ms(work, repeats, device) / n for engine, work in works.items()}
     options = SolverOptions(STEPS, 0.0)

@@ -23,7 +23,8 @@ from dialogbuild.fit.torch_rig import TorchRig, frame_rows, pose, project
 from dialogbuild.fit.torch_sample import Sampler
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_CHUNK_FRAMES = 64  # the Jacobian of 64 frames, 4,000 points and 118 parameters takes 240 MB in float32
+# A frame's Jacobian (4,000 points, 118 parameters) takes 4 MB in float32: few frames for a CPU's caches, many for a GPU
+CHUNK_FRAMES = {"cpu": 8, "cuda": 64}
 _FLOOR = 1e-12  # added to both diagonal entries of a point's 2 x 2 information, as in the compiled kernel
 
 
@@ -60,7 +61,8 @@ class TorchBlock(ABC):
     def _parts(self, theta: Array, frames: Array) -> list[tuple[Tensor, Tensor]]:
         t = torch.as_tensor(np.ascontiguousarray(theta, np.float64)).to(self.device)
         f = torch.as_tensor(np.ascontiguousarray(frames, np.int64)).to(self.device)
-        return list(zip(torch.split(t, _CHUNK_FRAMES), torch.split(f, _CHUNK_FRAMES), strict=True))
+        size = CHUNK_FRAMES[self.device.type]
+        return list(zip(torch.split(t, size), torch.split(f, size), strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,10 +18,9 @@ from dialogbuild.errors import ConfigError
 from dialogbuild.fit.gauss_newton import FrameFit, SolverOptions, plausible
 from dialogbuild.fit.normal import NormalEquations
 from dialogbuild.fit.params import Prior
-from dialogbuild.fit.torch_engine import TorchBlock, TorchEquations, TorchPrior
+from dialogbuild.fit.torch_engine import CHUNK_FRAMES, TorchBlock, TorchEquations, TorchPrior
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_CHUNK_FRAMES = 64
 
 
 class State(NamedTuple):
@@ -43,13 +42,14 @@ def solve_frames_torch(
     theta: Array,
     options: SolverOptions,
     capture: bool = False,
-    chunk_frames: int = _CHUNK_FRAMES,
+    chunk_frames: int | None = None,
 ) -> FrameFit:
     """Minimise the blocks' cost plus the prior for each frame of theta (T, P).
 
     Args:
         blocks: at least one, all on one device.
         capture: record one iteration as a CUDA graph and replay it. Untested on CUDA hardware so far.
+        chunk_frames: frames solved at once; None = what suits the device.
 
     Raises:
         ConfigError: ``capture`` without a CUDA device.
@@ -60,8 +60,9 @@ def solve_frames_torch(
     everything = (*blocks, TorchPrior.from_block(prior.block, device))
     free = torch.as_tensor(prior.free).to(device)
     parts = []
-    for a in range(0, len(theta), chunk_frames):
-        start = torch.as_tensor(np.ascontiguousarray(theta[a : a + chunk_frames], np.float64)).to(device)
+    size = chunk_frames or CHUNK_FRAMES[device.type]
+    for a in range(0, len(theta), size):
+        start = torch.as_tensor(np.ascontiguousarray(theta[a : a + size], np.float64)).to(device)
         frames = torch.arange(a, a + len(start), device=device)
         parts.append(_solve_chunk(everything, free, start, frames, options, capture))
     found = State(*(torch.cat(field) for field in zip(*parts, strict=True)))
