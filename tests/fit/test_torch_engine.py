@@ -20,9 +20,11 @@ from dialogbuild.fit.gauss_newton import SolverOptions, solve_frames
 from dialogbuild.fit.landmarks import LandmarkBlock
 from dialogbuild.fit.normal import Robust, assemble_all
 from dialogbuild.fit.params import ParamLayout, PriorSigmas, make_prior
+from dialogbuild.fit.photometric_kernel import sample_points
 from dialogbuild.fit.rig import build_rig, pose_points, project_points
 from dialogbuild.fit.torch_engine import TorchLandmarks, TorchPhotometric, TorchPrior
 from dialogbuild.fit.torch_rig import resolve_device, rotations
+from dialogbuild.fit.torch_sample import Sampler
 from dialogbuild.fit.torch_solver import State, _iterate, damped_step, solve_frames_torch
 from dialogbuild.head.rotation import left_jacobian, rodrigues
 
@@ -140,6 +142,38 @@ def test_uint8_windows_and_any_order_of_frames_are_taken():
     a = TorchPhotometric.from_block(block, CPU).assemble(theta, order)
     assert _apart(a, block.assemble(theta, order))["H"] < FLOAT32
     np.testing.assert_allclose(a.H[1], a.H[2], rtol=1e-6, atol=1e-6 * np.abs(a.H[1]).max())
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_samples_and_their_border_equal_the_compiled_ones(level):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 20, 30, 3)).astype(np.uint8)
+    low, high = np.float32([1.5, 1.5]), np.float32([27.5, 17.5])  # the first places in, and out
+    corners = [
+        low,
+        high,
+        np.nextafter(low, np.float32(0)),
+        np.nextafter(high, np.float32(0)),
+        [27.25, 1.5],
+        [1.5, 17.25],
+    ]
+    places = np.concatenate([corners, rng.uniform(-3, 33, (200, 2))]).astype(np.float32) * 2**level
+    sampler = Sampler.from_images(images, level, CPU, torch.float32)
+    pixels = torch.as_tensor(np.stack([places, places[::-1]])).mT
+    value, gx, gy, inside = sampler.gradients(pixels, torch.tensor([1, 0]))
+    alone, same = sampler.values(pixels, torch.tensor([1, 0]))
+    assert 50 < inside[0].sum() < 150
+    assert inside[0, :6].tolist() == [True, False, False, True, True, True]
+    for k, frame in enumerate((1, 0)):
+        expected = np.empty((len(places), 3, 3), np.float32)
+        sample_points(images[frame], pixels[k].mT.numpy(), np.float32(0.5**level), expected)
+        on = expected[:, 0, 0] >= 0
+        np.testing.assert_array_equal(inside[k], on)
+        np.testing.assert_array_equal(same[k], on)
+        np.testing.assert_allclose(value[k].T[on], expected[on, :, 0], atol=1e-6)
+        np.testing.assert_allclose(alone[k].T[on], expected[on, :, 0], atol=1e-6)
+        slopes = torch.stack([gx[k].T, gy[k].T], dim=-1)[on] * 2**level  # by level pixels
+        np.testing.assert_allclose(slopes, expected[on, :, 1:], atol=2e-6)
 
 
 def test_a_head_behind_the_camera_or_outside_its_window_says_nothing():
