@@ -76,6 +76,7 @@ class BundleFit:
         theta, theta_sigma: (K, P) posterior means and standard deviations, all else unknown; held entries have 0.
         shape, shape_sigma: (S,);  focal_px, focal_log_sigma.
         look: light and albedo at the bundle's points;  deviation: (N, 3) posterior mean of d, log albedo.
+        independence: as in the options.
     """
 
     theta: Array
@@ -86,6 +87,7 @@ class BundleFit:
     focal_log_sigma: float
     look: Look
     deviation: Array
+    independence: float
 
 
 def fit_bundle(
@@ -148,6 +150,7 @@ def fit_bundle(
         focal_log_sigma=float(sigma[-1]),
         look=look,
         deviation=problem.deviation(state, marginal),
+        independence=options.independence,
     )
 
 

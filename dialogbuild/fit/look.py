@@ -39,6 +39,7 @@ class PersonLook:
         theta_sigma: (P,) float32, how well a keyframe's parameters are known while shape, focal length and texture are
             not: the part of a clip's uncertainty that more frames do not lower. Empty = not known.
         focal_log_sigma: of the focal length that they were found with.
+        colour_sigma: how far keyframes' pixels are from the look, display units: the noise of this video.
     """
 
     albedo: Array
@@ -46,18 +47,20 @@ class PersonLook:
     landmark_offset: Array
     theta_sigma: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     focal_log_sigma: float = 0.0
+    colour_sigma: float = 0.0
 
 
 def look_of_person(
     surface: Surface, albedo: PointAlbedo, mesh: Mesh, rig: Rig, theta: Array, crops: Crops, camera: Camera3
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, float, Array]:
     """Albedo of all surface points from keyframes with known poses.
 
     Args:
         rig: the surface's, shape applied;  theta: (K, P).
 
     Returns:
-        albedo (N, 3), light (9, 3), and seen (N,): the summed weight with which each point was seen.
+        albedo (N, 3), the typical difference of the keyframes' colours to it in display units, and seen (N,): the
+        summed weight with which each point was seen.
     """
     colours, view = sample_colours(surface, mesh, rig, theta, crops, camera)
     weight = view.weight * (colours[..., 0] >= 0)
@@ -72,7 +75,9 @@ def look_of_person(
         s2 = ((log_ratio - deviation) ** 2).mean(axis=-1) / _TEXTURE_NOISE**2
         w = weight * 5.0 / (4.0 + s2)
     deviation[surface.eye] = 0.0  # an eye's texture is blurred by errors of gaze; the model's stays sharp
-    return look.albedo * np.exp(deviation), look.light, weight.sum(axis=0)
+    found = Look(look.light, look.albedo * np.exp(deviation))
+    error = np.abs(colours - found.display(view.normals))[(weight > 0) & ~surface.eye]
+    return found.albedo, 1.4826 * float(np.median(error)) if len(error) else 0.0, weight.sum(axis=0)
 
 
 def sample_colours(

@@ -308,7 +308,7 @@ def _pixels(
         at = np.flatnonzero(which[rows] == k)
         if len(at):
             target[at] = Look(look.light, person.look.albedo[: surface.n_points]).display(view.normals[at])
-    noise = options.noise
+    noise = replace(options.noise, skin=max(options.noise.skin, person.look.colour_sigma))
     return PhotometricBlock(
         rig, cameras, images, level, view.weight, target, noise.sigma(surface.eye), noise.dof, noise.independence
     )
