@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from dialogbuild.fit.surface import Surface, build_surface
 from dialogbuild.head.model import HeadModel
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_PARTS = ("albedo", "seen", "landmark_offset")
+_PARTS = tuple(f.name for f in fields(PersonLook))
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,11 @@ class SurfaceSpec:
 
 
 def save_looks(path: Path, head: HeadModel, spec: SurfaceSpec, looks: Mapping[int, PersonLook]) -> None:
-    """Write looks by person: ``albedo_<person>`` (N, 3), ``seen_<person>`` (N,), ``landmark_offset_<person>`` (478, 2).
+    """Write looks by person, each field as ``<field>_<person>``: ``albedo_0`` (N, 3) and so on.
 
     Equal looks give equal bytes.
     """
-    arrays = {
-        f"{name}_{who}": np.asarray(getattr(look, name), np.float32) for who, look in looks.items() for name in _PARTS
-    }
+    arrays = {f"{name}_{who}": np.asarray(getattr(look, name)) for who, look in looks.items() for name in _PARTS}
     surface = np.array([spec.n_points, spec.n_eye, spec.seed], np.int64)
     np.savez(path, surface=surface, head_sha256=np.array(head.sha256), **arrays)
 
@@ -53,5 +51,9 @@ def load_looks(path: Path, head: HeadModel) -> tuple[SurfaceSpec, dict[int, Pers
         if str(file["head_sha256"]) != head.sha256:
             raise ConfigError(f"{path.name} was made with another head than {head.model_id}: run stage identity again")
         people = sorted(int(name.removeprefix("seen_")) for name in file.files if name.startswith("seen_"))
-        looks = {who: PersonLook(*(file[f"{name}_{who}"] for name in _PARTS)) for who in people}
+        looks = {who: PersonLook(*(_value(file[f"{name}_{who}"]) for name in _PARTS)) for who in people}
         return SurfaceSpec(*(int(v) for v in file["surface"])), looks
+
+
+def _value(stored: Array) -> Any:
+    return stored if stored.ndim else stored.item()

@@ -282,8 +282,8 @@ class _Fitter:
         else:
             rig = model_rig(head).with_shape(shape)
             motion = fit_clip(rig, prior, view, evidence, walk, head.lid_expr, _clip_options(config))
+            motion = with_systematic(motion, DetectorBias(), camera["focal_sigma_px"] / camera["focal_px"])
             progress(1, 1)
-        motion = with_systematic(motion, DetectorBias(), camera["focal_sigma_px"] / camera["focal_px"])
         wall = time.perf_counter() - began
         per_tick = wall / max(len(evidence.usable), 1)
         seconds = {"windows_s": round(cut, 3), "fit_s": round(wall - cut, 3), "per_tick_s": round(per_tick, 5)}

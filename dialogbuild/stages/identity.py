@@ -74,8 +74,11 @@ class Config(StageConfig):
     min_photometric_keyframes: int = Field(
         6, ge=4, description="frames; if a person has fewer that can be compared, everyone keeps the landmark identity"
     )
+    max_shape: float = Field(
+        4.0, gt=0, description="a refined coefficient beyond this many sigmas: pixels misled, landmarks count instead"
+    )
     surface_points: int = Field(
-        4000, ge=500, le=20000, description="points of a face that the tracker compares; its time is proportional"
+        3000, ge=500, le=20000, description="points of a face that the tracker compares; its time is proportional"
     )
     split_half: bool = Field(
         True, description="also solve each half of the keyframes, to say how far two shapes of a person differ"
@@ -227,6 +230,8 @@ def _photometric(
     surface = spec.build(head)
     prior = make_prior(ParamLayout(head.n_expr), head, PriorSigmas(expr=config.expr_sigma))
     found, focal_px, log_sigma = refine_people(head, surface, rig, prior, people, fit.shapes, camera, size[0], options)
+    if max(float(np.abs(f.shape).max()) for f in found) > config.max_shape * config.shape_sigma:
+        return None, "implausible_shape"
     records = []
     for person, start, refined in zip(people, fit.shapes, found, strict=True):
         apart = None
