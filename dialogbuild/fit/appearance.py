@@ -96,7 +96,7 @@ def fit_look(albedo: PointAlbedo, display: Array, normals: Array, weight: Array,
 
 def _solve_light(basis: Array, value: Array, target: Array, weight: Array) -> Array:
     light = np.empty((9, 3))
-    ridge = 1e-5 * weight.sum() * np.eye(9) + 1e-12 * np.eye(9)
+    ridge = 1e-7 * weight.sum() * np.eye(9) + 1e-12 * np.eye(9)
     for c in range(3):
         rows = (basis * value[None, :, c, None]).reshape(-1, 9)
         w = weight.reshape(-1, 1)

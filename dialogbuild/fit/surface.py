@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from dialogbuild.fit.regions import LIPS_INNER, LIPS_OUTER
+from dialogbuild.fit.regions import LIP_PAIRS
 from dialogbuild.fit.rig import Rig, blended, build_rig
 from dialogbuild.head.model import Embedding, HeadModel
 
@@ -169,12 +169,12 @@ def _lip_side(model: HeadModel) -> Array:
         return side
     points = scheme.points(model.v_template.astype(np.float64), model.faces)
     row = {int(i): k for k, i in enumerate(scheme.index)}
-    # both rings run from the right corner along the lower lip to the left corner, and back along the upper one
-    lower = [row[i] for ring in (LIPS_OUTER, LIPS_INNER) for i in ring[1:10] if i in row]
-    upper = [row[i] for ring in (LIPS_OUTER, LIPS_INNER) for i in ring[11:] if i in row]
-    if not lower or not upper:
+    pairs = [(row[a], row[b]) for a, b in LIP_PAIRS if a in row and b in row]
+    if not pairs:
         return side
-    at = model.v_template[model.masks["lips"]]
-    nearer_above = cKDTree(points[upper]).query(at)[0] < cKDTree(points[lower]).query(at)[0]
-    side[model.masks["lips"]] = np.where(nearer_above, 1, 2)
+    upper, lower = points[np.array(pairs)].transpose(1, 0, 2)
+    seam = (upper + lower) / 2
+    at = model.v_template[model.masks["lips"]].astype(np.float64)
+    nearest = cKDTree(seam[:, :1]).query(at[:, :1])[1]  # by x: the seam runs from corner to corner
+    side[model.masks["lips"]] = np.where(at[:, 1] > seam[nearest, 1], 1, 2)
     return side
