@@ -74,6 +74,12 @@ class Config(StageConfig):
     min_photometric_keyframes: int = Field(
         6, ge=4, description="frames; if a person has fewer that can be compared, everyone keeps the landmark identity"
     )
+    photometric_independence: float = Field(
+        0.1, gt=0, le=1, description="independent share of the keyframes' pixels; smaller = landmarks and priors count"
+    )
+    photometric_landmark_frames: float = Field(
+        1.0, gt=0, description="how many frames' worth of landmarks stay in beside the pixels: the detector errs alike"
+    )
     max_shape: float = Field(
         4.0, gt=0, description="a refined coefficient beyond this many sigmas: pixels misled, landmarks count instead"
     )
@@ -258,6 +264,8 @@ def _options(config: Config) -> PersonOptions:
 
     bundle = BundleOptions(
         keyframes=config.photometric_keyframes,
+        independence=config.photometric_independence,
+        landmark_frames=config.photometric_landmark_frames,
         focal_over_width=config.focal_over_width,
         focal_log_sigma=config.focal_log_sigma,
         shape_sigma=config.shape_sigma,

@@ -265,6 +265,9 @@ def test_the_stages_defaults_are_the_solvers_own():
     bundle, people = BundleOptions(), PersonOptions()
     ours = identity.Config()
     assert (ours.photometric_keyframes, ours.surface_points) == (bundle.keyframes, people.points)
+    assert (ours.photometric_independence, ours.photometric_landmark_frames) == (
+        bundle.independence, bundle.landmark_frames,
+    )  # fmt: skip
     fit, track, noise = fit_flame.Config(), TrackOptions(), PhotometricNoise()
     assert (fit.pixel_sigma, fit.pixel_independence) == (noise.skin, noise.independence)
     assert (fit.min_visible_frac, fit.max_occluded_frac, fit.max_colour_error) == (
