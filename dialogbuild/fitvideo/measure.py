@@ -45,7 +45,9 @@ def fitted_face(
 ) -> Fitted:
     """Put a face's fit into columns. ``ticks``: tick, frame and pts of the whole video; ``shot``: (2,) its ticks."""
     span = slice(face.start_tick, face.end_tick)
-    columns = fit_flame.motion_columns(fit.motion, evidence, face.face, {k: v[span] for k, v in ticks.items()})
+    columns = fit_flame.motion_columns(
+        fit.motion, evidence, face.face, {k: v[span] for k, v in ticks.items()}, fit.pixels
+    )
     columns["tick"] = columns["src_tick"].copy()
     for end, edge in ((0, shot[0]), (-1, shot[1] - 1)):  # a face may come and go within a shot
         if columns["tick"][end] != edge:

@@ -9,24 +9,33 @@ from typing import Any
 
 import numpy as np
 
-from dialogbuild.fit.clip import ClipFit, ClipOptions, fit_clip
+from dialogbuild.fit.clip import ClipFit, fit_clip
 from dialogbuild.fit.evidence import Evidence
-from dialogbuild.fit.gauss_newton import SolverOptions
 from dialogbuild.fit.identity import IdentityFit, IdentityOptions, fit_identity
 from dialogbuild.fit.normal import Robust
 from dialogbuild.fit.params import ParamLayout, Prior, PriorSigmas, make_prior
 from dialogbuild.fit.regions import LandmarkNoise
 from dialogbuild.fit.rig import Rig, model_rig
 from dialogbuild.fit.smoother import WalkSigmas, walk_sigma
+from dialogbuild.fit.track import TrackFit
 from dialogbuild.fit.uncertainty import DetectorBias, with_systematic
+from dialogbuild.fitvideo.pixels import (
+    LandmarkFace,
+    Pictures,
+    clip_options,
+    joined_tracks,
+    refine_faces,
+    track_part,
+    track_rows,
+)
 from dialogbuild.head.model import HeadModel
 from dialogbuild.stages.fit_flame import Config as FitConfig
 from dialogbuild.stages.identity import Config as IdentityConfig
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ReadFrames = Callable[[int, int], Iterator[tuple[int, Array]]]
-METHOD = "landmarks"
-VERSION = 1  # bump with every change of what comes out
+METHOD = "photometric"
+VERSION = 2  # bump with every change of what comes out
 _CANDIDATES = 3000  # frames per face that keyframes are chosen from
 _TOGETHER = 4  # faces whose shapes are solved with the focal length; the dense system grows with all their coefficients
 _KNOWN_FOCAL = 1e-3  # log sigma that holds the focal length for the others
@@ -43,7 +52,8 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class FaceFit:
-    """One face: shape and its sigma (S,), the camera, and the motion over the ticks of its evidence."""
+    """One face: shape and its sigma (S,), the camera, the motion over the ticks of its evidence, and what pixels say of
+    it (None: landmarks alone)."""
 
     shape: Array
     shape_sigma: Array
@@ -52,6 +62,7 @@ class FaceFit:
     cx_px: float
     cy_px: float
     motion: ClipFit
+    pixels: TrackFit | None = None
 
 
 def fit_faces(
@@ -64,7 +75,7 @@ def fit_faces(
     progress: Callable[[int, int], None],
     settings: Settings,
 ) -> list[FaceFit]:
-    """Fit faces that one camera sees in one shot. Landmarks only: neither frames nor device are used yet.
+    """Fit faces that one camera sees in one shot: to pixels and landmarks, or to landmarks where pixels cannot serve.
 
     Args:
         people: each face's measurements on its own ticks, with at least one usable.
@@ -74,33 +85,61 @@ def fit_faces(
         device: ``cpu`` or ``cuda``.
         progress: (done, total) in face-ticks.
     """
-    del first_ticks, read_frames, device
+    del device  # the compiled engine of the processor; the torch engine gives the same numbers (tests/fit)
     rig = model_rig(head)
     layout = ParamLayout(head.n_expr)
     total, done = sum(len(p.usable) for p in people), 0
     prior = make_prior(layout, head, PriorSigmas(expr=settings.identity.expr_sigma))
-    shapes, sigmas, camera = _identities(rig, prior, people, image_px, settings.identity)
+    found = _identities(rig, prior, people, image_px, settings.identity)
+    view = (found.focal_px, image_px[0] / 2, image_px[1] / 2)
+    pictures = Pictures(people, first_ticks, read_frames)
+    known = None
+    if settings.identity.photometric and settings.fit.photometric:
+        known = refine_faces(head, rig, prior, pictures, found.faces, view, image_px, settings.identity)
+    if known is not None:
+        view = (known.focal_px, *view[1:])
+    focal_sigma_px = found.focal_sigma_px if known is None else known.focal_px * known.focal_log_sigma
     prior = make_prior(layout, head, PriorSigmas(expr=settings.fit.expr_sigma))
     walk = walk_sigma(layout, WalkSigmas(), head.lid_expr) / settings.fit.smoothing
-    options = _clip_options(settings.fit)
-    view = (camera.focal_px, image_px[0] / 2, image_px[1] / 2)
     fits = []
-    for evidence, shape, sigma in zip(people, shapes, sigmas, strict=True):
-        own, parts = rig.with_shape(shape), []
+    for k, (evidence, face) in enumerate(zip(people, found.faces, strict=True)):
+        parts: list[tuple[ClipFit, TrackFit | None]] = []
         for outer, inner in chunks(len(evidence.usable)):
-            part = fit_clip(own, prior, view, cut(evidence, outer), walk, head.lid_expr, options)
-            parts.append(_rows(part, slice(inner.start - outer.start, inner.stop - outer.start)))
+            kept = slice(inner.start - outer.start, inner.stop - outer.start)
+            if known is None:
+                own = rig.with_shape(face.shape)
+                clip = fit_clip(
+                    own, prior, view, cut(evidence, outer), walk, head.lid_expr, clip_options(settings.fit)
+                )  # fmt: skip
+                clip = with_systematic(clip, DetectorBias(), focal_sigma_px / view[0])
+                parts.append((_rows(clip, kept), None))
+            else:
+                track = track_part(
+                    known, k, pictures, outer, cut(evidence, outer), prior, view, walk, head, settings.fit
+                )
+                parts.append((_rows(track.clip, kept), track_rows(track, kept)))
             done += inner.stop - inner.start
             progress(done, total)
-        motion = with_systematic(_joined(parts), DetectorBias(), camera.focal_sigma_px / camera.focal_px)
-        fits.append(FaceFit(shape, sigma, camera.focal_px, camera.focal_sigma_px, view[1], view[2], motion))
+        shape, sigma = (face.shape, face.shape_sigma) if known is None else known.shapes[k]
+        motion = _joined([clip for clip, _ in parts])
+        pixels = None if known is None else joined_tracks([t for _, t in parts if t is not None])
+        fits.append(FaceFit(shape, sigma, view[0], focal_sigma_px, view[1], view[2], motion, pixels))
     return fits
+
+
+@dataclass(frozen=True, eq=False)
+class _Identities:
+    """Everyone from landmarks, and the focal length of the faces seen the longest."""
+
+    faces: list[LandmarkFace]
+    focal_px: float
+    focal_sigma_px: float
 
 
 def _identities(
     rig: Rig, prior: Prior, people: Sequence[Evidence], image_px: tuple[int, int], config: IdentityConfig
-) -> tuple[list[Array], list[Array], IdentityFit]:
-    """Shapes and sigmas of all faces, and the fit that gave the focal length: of the faces seen the longest."""
+) -> _Identities:
+    """Shapes of all faces from landmarks; the faces seen the longest give the focal length."""
     options = IdentityOptions(
         keyframes=config.keyframes,
         independent_keyframes=config.independent_keyframes,
@@ -109,31 +148,26 @@ def _identities(
         shape_sigma=config.shape_sigma,
     )
     size = (float(image_px[0]), float(image_px[1]))
-    measured = []
+    measured, at = [], []
     for person in people:
-        pick = slice(None, None, max(1, -(-len(person.usable) // _CANDIDATES)))
-        pick = pick if person.usable[pick].any() else slice(None)
+        pick = np.arange(0, len(person.usable), max(1, -(-len(person.usable) // _CANDIDATES)))
+        pick = pick if person.usable[pick].any() else np.arange(len(person.usable))
         measured.append((person.landmarks_px[pick], person.usable[pick]))
+        at.append(pick)
     order = np.argsort([-int(p.usable.sum()) for p in people], kind="stable")
     main = np.sort(order[:_TOGETHER])
     joint = fit_identity(rig, prior, [measured[i] for i in main], size, LandmarkNoise(), Robust(), options)
-    found = {int(i): (joint.shapes[k], joint.shape_sigmas[k]) for k, i in enumerate(main)}
+
+    def face(i: int, fit: IdentityFit, k: int) -> LandmarkFace:
+        ticks = at[i][fit.frames[k]]
+        return LandmarkFace(fit.shapes[k], fit.shape_sigmas[k], ticks, fit.theta[k])
+
+    faces = {int(i): face(int(i), joint, k) for k, i in enumerate(main)}
     known = replace(options, focal_over_width=joint.focal_px / size[0], focal_log_sigma=_KNOWN_FOCAL)
     for i in order[_TOGETHER:]:
         alone = fit_identity(rig, prior, [measured[i]], size, LandmarkNoise(), Robust(), known)
-        found[int(i)] = (alone.shapes[0], alone.shape_sigmas[0])
-    return [found[i][0] for i in range(len(people))], [found[i][1] for i in range(len(people))], joint
-
-
-def _clip_options(config: FitConfig) -> ClipOptions:
-    return ClipOptions(
-        noise=replace(LandmarkNoise(), independence=config.independence),
-        robust=Robust("student", config.student_dof),
-        solver=SolverOptions(max_iterations=config.max_iterations),
-        max_error=config.max_error,
-        max_gap=config.max_gap_ticks,
-        depth_sigma=config.depth_sigma,
-    )
+        faces[int(i)] = face(int(i), alone, 0)
+    return _Identities([faces[i] for i in range(len(people))], joint.focal_px, joint.focal_sigma_px)
 
 
 def chunks(n: int, size: int = _CHUNK_TICKS, overlap: int = _OVERLAP_TICKS) -> list[tuple[slice, slice]]:

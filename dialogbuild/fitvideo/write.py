@@ -20,7 +20,7 @@ from dialogbuild.tables import Columns, write_table
 Array = np.ndarray[Any, np.dtype[Any]]
 MOTION, QUALITY, NPZ, OVERLAY, SUMMARY = "motion.parquet", "quality.parquet", "faces.npz", "overlay.mp4", "summary.json"
 _ROWS = ("expr", "root_rad", "neck_rad", "jaw_rad", "eyes_rad", "lids", "transl_m")
-_METHODS = {"landmarks": "landmarks alone, not to pixels,"}
+_METHODS = {"photometric": "pixels and landmarks"}
 _NO_FLAME = "not FLAME: for trying out, not for publishing"
 
 
