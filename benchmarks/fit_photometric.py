@@ -93,8 +93,8 @@ def known_of(clip: FitClip, model: HeadModel) -> Known:
     return _known[whole]
 
 
-def track(clip: FitClip, model: HeadModel) -> tuple[Known, TrackFit, float]:
-    """The tracker as it is, and its CPU seconds."""
+def track(clip: FitClip, model: HeadModel, options: TrackOptions | None = None) -> tuple[Known, TrackFit, float]:
+    """The tracker as it is (or with other options), and its CPU seconds."""
     known = known_of(clip, model)
     start = time.process_time()
     fit = track_clip(
@@ -105,7 +105,7 @@ def track(clip: FitClip, model: HeadModel) -> tuple[Known, TrackFit, float]:
         clip_crops(clip),
         known.walk,
         model.lid_expr,
-        TrackOptions(),
+        options or TrackOptions(),
     )
     return known, fit, time.process_time() - start
 
