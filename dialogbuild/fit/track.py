@@ -133,6 +133,8 @@ def track_clip(
         rows = order[start : start + _CHUNK_FRAMES]
         parts.append(_chunk(person, prior, camera, frames, rows, crops, looks, options))
         progress(min(start + _CHUNK_FRAMES, len(order)), len(order))
+    none_left = NormalEquations(np.zeros((0, 0, 0)), np.zeros((0, 0)), np.zeros(0))
+    frames = replace(frames, fit=replace(frames.fit, equations=none_left))  # a long clip's largest part
     found = _Refined(*(np.concatenate([getattr(p, f) for p in parts]) for f in _Refined.FIELDS))
     return _smoothed(person, prior, frames, order, found, evidence, walk, lid_expr, options)
 
@@ -259,7 +261,8 @@ def _chunk(
     near = size_m <= 1.5 * options.clip.max_error * frames.face_px[rows]
     used = fit.finite & near & (visible >= options.min_visible) & (error.outliers <= options.max_outliers)
     used &= error.l1 <= options.max_l1
-    H, g = np.array(fit.equations.H), np.array(fit.equations.g)
+    # halves what a long clip holds until it is smoothed; the smoother computes in float64
+    H, g = fit.equations.H.astype(np.float32), np.array(fit.equations.g)
     if not used.all():
         H[~used], g[~used] = frames.fit.equations.H[rows][~used], frames.fit.equations.g[rows][~used]
         theta = np.where(used[:, None], theta, theta0)
@@ -326,7 +329,7 @@ def _smoothed(
     options: TrackOptions,
 ) -> TrackFit:
     T = len(evidence.usable)
-    H = np.repeat(prior.block.information[None], T, axis=0)
+    H = np.repeat(prior.block.information[None].astype(np.float32), T, axis=0)
     eta = np.repeat((prior.block.information @ prior.block.mean)[None], T, axis=0)
     at = frames.at[order]
     H[at] = found.H
