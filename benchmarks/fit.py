@@ -208,14 +208,15 @@ def speeds(args: argparse.Namespace, cache: Path) -> Numbers:
     )
     one = worker_memory(args.first_seed, args.speed_s, cache, args.long)
     print(
-        f"one worker, {args.long} frames: {one['mb']:.0f} MB, of which windows {one['crops_mb']:.0f} MB; "
-        f"{one['long_ms']:.1f} ms/frame, of {args.speed_s:.0f} s alone {one['once_ms']:.1f}"
+        f"one worker, {args.long} frames: {one['mb']:.0f} MB, before the fit {one['before_mb']:.0f}, windows "
+        f"{one['crops_mb']:.0f}; {one['long_ms']:.1f} ms/frame, of {args.speed_s:.0f} s alone {one['once_ms']:.1f}"
     )
     # two processes that share both cores with nothing else would take as long as the busier one's CPU time
     idle = 2 * both["frames"] / both["cpu_s"]
-    extra = {"fps_2cores_by_cpu_time": idle, "worker_crops_mb": one["crops_mb"], "load_average": load}
+    extra = {"fps_2cores_by_cpu_time": idle, "load_average": load}
+    memory = {"worker_before_mb": one["before_mb"], "worker_crops_mb": one["crops_mb"]}
     more = {"long_ms_per_frame": one["long_ms"], "short_ms_per_frame": one["once_ms"]}
-    return {"fps_2cores": both["fps"], "worker_mb": one["mb"], **extra, **more}
+    return {"fps_2cores": both["fps"], "worker_mb": one["mb"], **extra, **memory, **more}
 
 
 def line(figures: Mapping[str, Numbers], sampled: Mapping[str, Numbers], speed: Numbers, extra: Numbers) -> Numbers:
