@@ -63,8 +63,8 @@ class Calibration:
     """From the photometric fit's own sigmas to honest ones, as factors on standard deviations.
 
     A frame's posterior says how far pixel noise moves it; ``common`` multiplies what the bundle says of a keyframe with
-    shape, focal length and texture unknown, which all frames of a person share. The factors balance what 1
-    and 1.96 sigma hold of the errors on rendered heads (``benchmarks/calibrate_sigmas.py``, its own seeds); coverage is measured on others.
+    shape, focal length and texture unknown, which all frames of a person share. The factors balance what 1 and 1.96
+    sigma hold of the errors on rendered heads (``benchmarks/calibrate_sigmas.py``); coverage is measured on others.
 
     Attributes:
         frame, common: per block root, transl, jaw, eyes, expr.
