@@ -10,7 +10,7 @@ import numpy as np
 from dialogbuild.fit.bundle import keyframes_of
 from dialogbuild.fit.init import face_size_m
 from dialogbuild.fit.params import Prior
-from dialogbuild.fit.person import Keyframes, PersonOptions, refine_people
+from dialogbuild.fit.person import Keyframes, PersonFit, PersonOptions, refine_people
 from dialogbuild.fit.rig import TRANSL, Rig, pose_points, project_points
 from dialogbuild.fit.surface import Surface
 from dialogbuild.head.model import HeadModel
@@ -71,19 +71,25 @@ def split_half_mm(
     person: Keyframes,
     shape: Array,
     camera: Camera3,
+    refined: PersonFit,
     focal_px: float,
     image_width_px: float,
     options: PersonOptions,
 ) -> float:
     """How far two shapes from the first and from the second half of the keyframes are apart: mean over the face, mm.
 
-    Both start from the landmark identity and share the focal length, so that the frames are all that differs. Neutral
-    faces are compared where the model puts them, without alignment.
+    Both start from the landmark identity, and share the focal length and how much pixels are believed with the whole,
+    so that the frames are all that differs. Neutral faces are compared where the model puts them, without alignment.
 
     Args:
-        shape, camera: the landmark identity's;  focal_px: the refined one.
+        shape, camera: the landmark identity's;  refined, focal_px: what all keyframes gave.
     """
-    held = replace(options.bundle, focal_over_width=focal_px / image_width_px, focal_log_sigma=_KNOWN_FOCAL)
+    held = replace(
+        options.bundle,
+        focal_over_width=focal_px / image_width_px,
+        focal_log_sigma=_KNOWN_FOCAL,
+        independence=refined.independence,
+    )
     theta = person.theta.copy()
     theta[:, 5] *= focal_px / camera[0]
     half, found = len(theta) // 2, []

@@ -13,7 +13,8 @@ writes  identity.parquet   person, shape (S), shape_sigma (S), in the head model
                            n_keyframes (both persons), converged (of the landmark fit), expr_names;
                            method (``photometric`` or ``landmarks``), method_reason (why landmarks alone; empty
                            otherwise), focal_landmarks_px, focal_landmarks_sigma_px (what landmarks alone say);
-                           persons: n_photometric_keyframes, shape_shift_mm (how far pixels moved the neutral face) and
+                           persons: n_photometric_keyframes, photometric_independence (lower than the setting where pixels
+                           contradicted the landmarks), shape_shift_mm (how far pixels moved the neutral face) and
                            shape_split_half_mm (``pixels.refine``) of each, null where not measured
         look.npz           with method photometric: ``pixels.looks``
 rejects too_few_keyframes (a person has hardly a frame with landmarks inside the clips)
@@ -141,7 +142,12 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     shapes, sigmas = (fit.shapes, fit.shape_sigmas) if refined is None else (refined.shapes, refined.sigmas)
     columns = {"shape": shapes.astype(np.float32), "shape_sigma": sigmas.astype(np.float32)}
     write_table(out / "identity.parquet", {"person": measured.persons.astype(np.int32), **columns})
-    nothing = {"n_photometric_keyframes": 0, "shape_shift_mm": None, "shape_split_half_mm": None}
+    nothing = {
+        "n_photometric_keyframes": 0,
+        "photometric_independence": None,
+        "shape_shift_mm": None,
+        "shape_split_half_mm": None,
+    }
     records = [nothing] * len(shapes) if refined is None else refined.records
     size = measured.image_px
     write_json(
@@ -243,11 +249,12 @@ def _photometric(
         apart = None
         if config.split_half:
             apart = refine.split_half_mm(
-                head, surface, rig, prior, person, start, camera, focal_px, size[0], options
+                head, surface, rig, prior, person, start, camera, refined, focal_px, size[0], options
             )  # fmt: skip
         records.append(
             {
                 "n_photometric_keyframes": len(person.theta),
+                "photometric_independence": round(refined.independence, 6),
                 "shape_shift_mm": round(refine.shape_distance_mm(head, start, refined.shape), 4),
                 "shape_split_half_mm": apart if apart is None else round(apart, 4),
             }

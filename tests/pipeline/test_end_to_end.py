@@ -111,6 +111,16 @@ def test_the_dataset_holds_both_people_over_the_whole_clip(run: Run) -> None:
     assert np.isfinite(a.motion["transl_m"]).all()
 
 
+def test_the_good_clip_was_fitted_to_its_pixels_which_brought_colours_nearer(run: Run) -> None:
+    fit = json.loads(next((run.places.work / "fit_flame").glob("good*/*/fit.json")).read_text())
+    assert (fit["method"], fit["method_reason"]) == ("photometric", "")
+    for person in fit["persons"].values():
+        assert person["share_by_reason"]["ok"] > 0.9
+        assert person["median_psnr_db"] > person["median_psnr_landmarks_db"] + 0.5
+    clip = open_dataset(run.places.dataset).read_clip()
+    assert np.median(clip.persons["A"].quality["colour_psnr_db"]) > 28
+
+
 def test_the_two_people_are_told_left_from_right_with_their_own_voices(run: Run) -> None:
     folder = next((run.places.work / "assign").glob("good*/*"))
     persons = read_table(folder / "persons.parquet")
