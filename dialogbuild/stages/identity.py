@@ -14,7 +14,7 @@ writes  identity.parquet   person, shape (S), shape_sigma (S), in the head model
                            method (``photometric`` or ``landmarks``), method_reason (why landmarks alone; empty
                            otherwise), focal_landmarks_px, focal_landmarks_sigma_px (what landmarks alone say);
                            persons: n_photometric_keyframes, photometric_independence (lower than the setting where
-                           pixels contradicted the landmarks), shape_shift_mm (how far pixels moved the neutral face) and
+                           pixels contradicted the landmarks), shape_shift_mm (how far pixels moved the neutral face),
                            shape_split_half_mm (``pixels.refine``) of each, null where not measured
         look.npz           with method photometric: ``pixels.looks``
 rejects too_few_keyframes (a person has hardly a frame with landmarks inside the clips)
