@@ -63,6 +63,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {"ingest": {"require_audio": False, "min_
 _NO_MASKS = (
     "no FLAME_masks.pkl beside the model: no gaze, jitter_mm is of the whole head, and the overlay shows all of it"
 )
+_ON_CPU = "there is a GPU, but the tracker does not use it yet: the fit ran on the CPU"
 _ACROSS_CUTS = "faces are not followed across cuts or long gaps: one person may be several faces"
 
 
@@ -102,7 +103,7 @@ def fit_video(
         source: a video file; or, when there is no such file, the id of a clip of the run in ``run``: then its two
             persons are fitted over its ticks, with the run's settings.
         head: ``procedural-v1`` (the default) or the path of a FLAME file.
-        device: ``auto``, ``cpu`` or ``cuda``; today's landmark fit runs on the CPU whatever it says.
+        device: ``auto``, ``cpu`` or ``cuda``; the fit runs on the CPU whatever it says, and the summary says so.
         changes: stage name to settings, over the defaults; of any stage up to ``gate``.
         max_seconds: only the beginning of the video.
         quiet: no progress bars; None = none unless standard error is a terminal.
@@ -138,13 +139,15 @@ def fit_video(
     out.mkdir(parents=True, exist_ok=True)
     chosen = pick_device(device)
     fitted, quality, notes = _fit(material, recipe, model, chosen, quiet)
+    if chosen != "cpu":
+        notes = [*notes, _ON_CPU]
     files = _write(out, material, model, fitted, quality, overlay, quiet)
     summary = {
         "key": key,
         "video": _video_record(material),
         "head": {"model_id": model.model_id, "sha256": model.sha256, "licence": model.licence},
         "method": METHOD,
-        "device": chosen,
+        "device": "cpu",
         "faces": [face_record(f, q) for f, q in zip(fitted, quality, strict=True)],
         "notes": remarks + notes,
         "files": files,
