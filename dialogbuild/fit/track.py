@@ -335,6 +335,9 @@ def _smoothed(
     H[at] = found.H
     eta[at] = np.einsum("npq,nq->np", found.H, found.theta) - found.g
     trajectory = smooth(H, eta, walk, prior.free, evidence.linked, options.clip.walk_dof)
+    # errors are told against what was detected, not against what this person's offsets make of it
+    seen = evidence.landmarks_px[frames.at][:, person.landmark_rig.index]
+    frames = replace(frames, block=replace(frames.block, target_px=seen))
     clip = finish(person.landmark_rig, frames, trajectory, evidence, lid_expr, options.clip.max_gap)
     clip = replace(clip, iterations=clip.iterations + spread(found.iterations, at, T))
     common = person.look.theta_sigma
