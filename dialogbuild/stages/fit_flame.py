@@ -14,7 +14,6 @@ writes  motion.parquet  person, tick, src_tick, frame, pts, expr (E), root_rad (
                         colour_l1, colour_psnr_db, visible_frac, iterations, fit_reason
                         (``dataset.schema.FIT_REASONS``), valid (bits); every person and tick has a row
         fit.json        method and its reason; per person counts, medians and the share of ticks by reason
-        timing.json     per person: wall seconds for cutting windows and for fitting, and per tick
 
 A sigma is the root mean square over the entries of its block (of the eyes: pitch and yaw); it holds the posterior, the
 detector's constant errors and the focal length's share (``fit.uncertainty``). ``reproj_px`` is the mean landmark error
@@ -26,7 +25,6 @@ cannot tell it from the root, which carries the head's whole rotation.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,11 +208,11 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     why_not = camera.get("method_reason", "") if config.photometric else "switched_off"
     fitter = _Fitter(head, camera, config, inputs, ticks["pts"], None if why_not else inputs["identity"] / "look.npz")
     identity = read_table(inputs["identity"] / "identity.parquet")
-    parts, report, seconds = [], {}, {}
+    parts, report = [], {}
     evidence_of = _evidence(inputs, start, end)
     for done, (person, shape) in enumerate(zip(identity["person"], identity["shape"], strict=True)):
         evidence = evidence_of(int(person))
-        fit, pixels, seconds[str(person)] = fitter.fit(
+        fit, pixels = fitter.fit(
             int(person), shape, evidence, start, _in_part(inputs.progress, done, len(identity["person"]))
         )
         columns = motion_columns(fit, evidence, int(person), own_ticks, pixels)
@@ -226,7 +224,6 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
         out / "fit.json",
         {"model_id": head.model_id, "method": method, "method_reason": why_not, "persons": report},
     )
-    write_json(out / "timing.json", seconds)
 
 
 def _evidence(inputs: Inputs, start: int, end: int) -> Callable[[int], Evidence]:
@@ -256,8 +253,8 @@ class _Fitter:
 
     def fit(
         self, person: int, shape: Array, evidence: Evidence, start: int, progress: Progress
-    ) -> tuple[ClipFit, TrackFit | None, dict[str, float]]:
-        """Motion with its sigmas, what pixels said, and wall seconds."""
+    ) -> tuple[ClipFit, TrackFit | None]:
+        """Motion with its sigmas, and what pixels said."""
         from dialogbuild.fit.clip import fit_clip
         from dialogbuild.fit.params import ParamLayout, PriorSigmas, make_prior
         from dialogbuild.fit.rig import model_rig
@@ -269,12 +266,11 @@ class _Fitter:
         prior = make_prior(layout, head, PriorSigmas(expr=config.expr_sigma))
         walk = walk_sigma(layout, WalkSigmas(), head.lid_expr) / config.smoothing
         view = (camera["focal_px"], camera["cx_px"], camera["cy_px"])
-        began = time.perf_counter()
-        cut, pixels = 0.0, None
+        pixels = None
         if self.looks is not None and evidence.usable.any():
             from dialogbuild.pixels.follow import follow
 
-            pixels, cut = follow(
+            pixels, _ = follow(
                 head, self.looks, person, shape, self.inputs.source, self.pts, start, evidence, prior, view, walk,
                 _track_options(config), progress,
             )  # fmt: skip
@@ -284,10 +280,7 @@ class _Fitter:
             motion = fit_clip(rig, prior, view, evidence, walk, head.lid_expr, _clip_options(config))
             motion = with_systematic(motion, DetectorBias(), camera["focal_sigma_px"] / camera["focal_px"])
             progress(1, 1)
-        wall = time.perf_counter() - began
-        per_tick = wall / max(len(evidence.usable), 1)
-        seconds = {"windows_s": round(cut, 3), "fit_s": round(wall - cut, 3), "per_tick_s": round(per_tick, 5)}
-        return motion, pixels, seconds
+        return motion, pixels
 
 
 def _clip_options(config: Config) -> ClipOptions:

@@ -185,8 +185,6 @@ def test_every_tick_says_what_its_fit_rests_on(fitted):
         numbers = report["persons"][person]
         assert numbers["median_psnr_db"] > numbers["median_psnr_landmarks_db"]
         assert sum(numbers["share_by_reason"].values()) == pytest.approx(1, abs=1e-3)
-    timing = json.loads((fitted / "timing.json").read_text())
-    assert timing["0"]["per_tick_s"] > 0
 
 
 def test_a_covered_face_is_marked_occluded_and_falls_back_to_landmarks(case, who, tmp_path):
