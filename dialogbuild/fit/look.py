@@ -96,11 +96,11 @@ def sample_colours(
 
 
 def shot_light(
-    surface: Surface, mesh: Mesh, rig: Rig, albedo: Array, theta: Array, crops: Crops, camera: Camera3
+    surface: Surface, mesh: Mesh, rig: Rig, albedo: Array, theta: Array, crops: Crops, at: Array, camera: Camera3
 ) -> Look:
-    """Light of one shot for a known albedo, from up to 8 frames spread over it."""
+    """Light of one shot for a known albedo, from up to 8 frames spread over it; theta (n, P) is of windows at (n,)."""
     some = np.unique(np.linspace(0, len(theta) - 1, min(len(theta), _LIGHT_FRAMES)).round().astype(int))
-    colours, view = sample_colours(surface, mesh, rig, theta[some], crops.part(some), camera)
+    colours, view = sample_colours(surface, mesh, rig, theta[some], crops.part(at[some]), camera)
     weight = np.where(surface.eye, 0.0, view.weight * (colours[..., 0] >= 0))
     fixed = PointAlbedo(albedo, np.zeros((*albedo.shape, 0)), np.ones(len(albedo)))
     return fit_look(fixed, colours, view.normals, weight)

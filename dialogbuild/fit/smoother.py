@@ -85,7 +85,9 @@ def smooth(
         rounds: reweighting rounds.
     """
     scale = sigma[free]
-    A = H[:, free[:, None], free] * (scale[:, None] * scale)
+    area = scale[:, None] * scale
+    A = H[:, free[:, None], free]
+    A *= area.astype(A.dtype)
     b = eta[:, free] * scale
     weight = np.repeat(linked[:, None], len(free), axis=1).astype(np.float64)
     for _ in range(rounds if np.isfinite(dof) else 0):
@@ -94,7 +96,8 @@ def smooth(
     x, cov = _tridiagonal(A, b, weight, covariance=True)
     theta = np.zeros((len(H), H.shape[1]))
     theta[:, free] = x * scale
-    return Trajectory(theta, cov * (scale[:, None] * scale), free)
+    cov *= area
+    return Trajectory(theta, cov, free)
 
 
 def _tridiagonal(A: Array, b: Array, weight: Array, covariance: bool) -> tuple[Array, Array]:
@@ -106,7 +109,7 @@ def _tridiagonal(A: Array, b: Array, weight: Array, covariance: bool) -> tuple[A
     inverse = np.empty((T, K, K))
     y = np.empty((T, K))
     for t in range(T):
-        S = A[t].copy()
+        S = A[t].astype(np.float64)
         S[index, index] += before[t] + after[t] + _RIDGE
         y[t] = b[t]
         if t and before[t].any():
@@ -115,8 +118,7 @@ def _tridiagonal(A: Array, b: Array, weight: Array, covariance: bool) -> tuple[A
         inverse[t] = _inverse(S, index)
     x = np.empty((T, K))
     x[-1] = inverse[-1] @ y[-1]
-    cov = np.empty((T, K, K)) if covariance else inverse
-    cov[-1] = inverse[-1]
+    cov = inverse  # each block is read for the last time when its covariance takes its place
     for t in range(T - 2, -1, -1):
         gain = inverse[t] * after[t]
         x[t] = inverse[t] @ y[t] + gain @ x[t + 1]

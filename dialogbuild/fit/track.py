@@ -136,6 +136,7 @@ def track_clip(
     none_left = NormalEquations(np.zeros((0, 0, 0)), np.zeros((0, 0)), np.zeros(0))
     frames = replace(frames, fit=replace(frames.fit, equations=none_left))  # a long clip's largest part
     found = _Refined(*(np.concatenate([getattr(p, f) for p in parts]) for f in _Refined.FIELDS))
+    parts.clear()
     return _smoothed(person, prior, frames, order, found, evidence, walk, lid_expr, options)
 
 
@@ -175,7 +176,8 @@ def _lights(
                 person.surface_rig,
                 person.look.albedo,
                 frames.fit.theta[rows],
-                crops.part(frames.at[rows]),
+                crops,
+                frames.at[rows],
                 camera,
             )
         )
