@@ -61,7 +61,8 @@ def paint_of(frames: Frames, model: HeadModel) -> Paint:
         np.where(model.albedo.known[ids], model.albedo.residual[ids], 1.0).astype(np.float64),
     )
     albedo, _, _ = look_of_person(vertices, prior, mesh, mesh.rig, known.fit.theta, known.keyframes.crops, known.camera)
-    look = shot_light(vertices, mesh, mesh.rig, albedo, frames.theta, frames.crops, np.arange(len(frames.theta)), known.camera)
+    every = np.arange(len(frames.theta))
+    look = shot_light(vertices, mesh, mesh.rig, albedo, frames.theta, frames.crops, every, known.camera)
     noise = frames.options.noise
     sigma = np.where(compared, np.where(mesh.part > 0, noise.eye, noise.skin), 0.0)
     return Paint(albedo, look, sigma.astype(np.float32))
