@@ -40,6 +40,11 @@ def _no_models(config: Any) -> Sequence[Path]:
     return ()
 
 
+def _no_video_files(config: Any, source: Path) -> Sequence[Path]:
+    del config, source
+    return ()
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What a stage may look at: the artefacts it declared in ``reads``, and the original media.
@@ -63,7 +68,8 @@ class Stage:
     """One step of the pipeline: ``run(inputs, out, config)`` reads upstream artefacts and fills ``out``.
 
     ``reads`` enters the key. ``after`` only decides whether the stage runs at all (its stages must be ok), so that a
-    retuned gate recomputes nothing behind it. ``models(config)`` names the files whose content enters the key.
+    retuned gate recomputes nothing behind it. ``models(config)`` names the files whose content enters the key;
+    ``video_files(config, source)`` those that do so for one video alone, and that may be missing as yet.
     """
 
     name: str
@@ -74,6 +80,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     models: Callable[[Any], Sequence[Path]] = field(default=_no_models)
+    video_files: Callable[[Any, Path], Sequence[Path]] = field(default=_no_video_files)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Plan:
         missing = [str(path) for path in files if not Path(path).is_file()]
         if missing:
             raise ConfigError(f"[{stage.name}] needs a model file that is not there: {', '.join(missing)}")
-        return {f"{Path(path).parent.name}/{Path(path).name}": file_sha256(Path(path)) for path in files}
+        return _hashes(files)
 
     def state(self, source: Source) -> VideoState:
         """A video before anything is known of it but its file: copies and unreadable files have ended already."""
@@ -107,7 +107,8 @@ class Plan:
         """The job of a stage for an item, with its key and the record that ``_done.json`` will keep."""
         config = self.recipe.configs[stage.name]
         keys = {name: outcome.key for name, outcome in inputs.items()}
-        key = artifact_key(stage, item, state.source.sha256, config, keys, self._models[stage.name])
+        models = {**self._models[stage.name], **_hashes(stage.video_files(config, state.source.path))}
+        key = artifact_key(stage, item, state.source.sha256, config, keys, models)
         record = {
             "stage": stage.name,
             "version": stage.version,
@@ -117,7 +118,7 @@ class Plan:
             "key": key,
             "config": config.model_dump(mode="json"),
             "inputs": keys,
-            "models": self._models[stage.name],
+            "models": models,
             "source_sha256": state.source.sha256,
         }
         dirs = {name: outcome.path for name, outcome in inputs.items() if outcome.path is not None}
@@ -143,6 +144,19 @@ class Plan:
                     yield job
                 else:
                     state.outcomes[stage.name, item] = cached
+
+
+def _hashes(files: Sequence[Path]) -> dict[str, str]:
+    """Hashes by ``folder/name``; files of one name in folders of one name are numbered, so that none is lost."""
+    hashes: dict[str, str] = {}
+    for path in map(Path, files):
+        name = plain = f"{path.parent.name}/{path.name}"
+        n = 1
+        while name in hashes:
+            n += 1
+            name = f"{plain}#{n}"
+        hashes[name] = file_sha256(path)
+    return hashes
 
 
 def cached_outcome(job: Job) -> Outcome | None:

@@ -1,14 +1,22 @@
 """diarize: when is there speech, and which of two voices is it; from the sound alone.
 
+``backend`` says who finds that out; whatever it is, the tables mean the same:
+    offline   silero voice activity, voice embeddings and two clusters; needs nothing brought along
+    pyannote  a pyannote.audio pipeline from a local folder
+    rttm      turns that somebody brings: one RTTM file per video, or one for all
+
 reads   ingest  audio.flac (16 kHz mono), video.json (n_ticks, fps)
 writes  vad.parquet        tick, p_speech (0..1)
-        voices.parquet     tick, voice_0, voice_1 (smoothed posteriors, both 0 where unknown),
-                           llr (nats, voice 0 over voice 1, not smoothed; 0 where unknown)
+        voices.parquet     tick, voice_0, voice_1 (how sure each is heard: both 0 where unknown; both 1 where pyannote
+                           or an RTTM says that both speak, which the offline backend cannot hear),
+                           llr (nats, voice 0 over voice 1, not smoothed; 0 where unknown or both)
         embeddings.parquet centre_s, embedding (D, unit): one row per 1.6 s window with speech
         turns.parquet      voice, start_s, end_s
         diarize.rttm       the same turns, labels voice_0, voice_1
-        voices.json        n_voices 0..2, doubtful, backend, cosine, separation, evidence_gain, share, centroids,
-                           speech_s
+        voices.json        backend, embedding, n_voices 0..2, doubtful, cosine, separation, evidence_gain, share,
+                           centroids, speech_s; for pyannote and rttm also labels (of voices 0 and 1), other_labels_s
+                           (seconds of further labels: speech of an unknown voice), outside_s (seconds of speech that
+                           were cut off because they lie outside the video)
 rejects nothing: a recording without speech has n_voices 0, and ``assign`` says so
 """
 
@@ -20,25 +28,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dialogbuild.artifact import Inputs, Stage, write_json
 from dialogbuild.config import StageConfig
 from dialogbuild.tables import write_table
 
 if TYPE_CHECKING:
-    from dialogbuild.dialogue.cluster import Voices
+    from dialogbuild.dialogue.backends.heard import Heard, Span
+    from dialogbuild.dialogue.pcm import Pcm
 
-Array = npt.NDArray[Any]
-WINDOW_S = 1.6
+_NUMBERS = ("cosine", "separation", "evidence_gain", "share", "centroids")
 
 
 class Config(StageConfig):
-    """What counts as speech, and as a voice."""
+    """Who listens, what counts as speech, and as a voice."""
 
-    backend: Literal["auto", "ge2e", "spectral"] = Field(
+    backend: Literal["offline", "pyannote", "rttm"] = Field("offline", description="who finds the speakers' turns")
+    embedding: Literal["auto", "ge2e", "spectral"] = Field(
         "auto", description="voice embedding; auto takes ge2e where resemblyzer's weights are installed"
+    )
+    pyannote_path: str | None = Field(
+        None, description="pyannote: folder with a pipeline's config.yaml and its models; no token, no download"
+    )
+    pyannote_python: str | None = Field(
+        None, description="pyannote: interpreter of another environment with pyannote.audio, such as one with 4.x"
+    )
+    max_speakers: int = Field(
+        2, ge=2, le=20, description="pyannote: it may find so many; of more than two, the two that speak most are taken"
+    )
+    rttm_dir: str | None = Field(
+        None, description="rttm: folder with NAME.rttm for every video NAME.*, or one file for all videos"
+    )
+    label_error: float = Field(
+        0.05,
+        gt=0,
+        lt=0.5,
+        description="pyannote, rttm: chance that a label is wrong; weighs labels against lips",
     )
     hop_s: float = Field(0.12, gt=0, le=0.8, description="s between embedding windows: three ticks")
     min_p_speech: float = Field(0.5, gt=0, lt=1, description="probability above which a tick holds speech")
@@ -49,93 +75,95 @@ class Config(StageConfig):
     min_on_s: float = Field(0.2, ge=0, description="s; shorter speech is a click or a breath")
     fill_s: float = Field(0.25, ge=0, description="s; shorter pauses are stop closures")
 
-
-def window_centres(p_speech: Array, fps: float, hop_s: float, min_p: float, min_share: float) -> Array:
-    """Centres of the windows that are mostly speech: (W,) seconds, multiples of ``hop_s``."""
-    n = len(p_speech)
-    total = np.concatenate([[0], np.cumsum(p_speech > min_p)])
-    centres = np.arange(0, int(n / fps / hop_s) + 1) * hop_s
-    low = np.round((centres - WINDOW_S / 2) * fps).astype(int).clip(0, n)
-    high = np.round((centres + WINDOW_S / 2) * fps).astype(int).clip(0, n)
-    share = (total[high] - total[low]) / (WINDOW_S * fps)
-    kept: Array = centres[share >= min_share]
-    return kept
-
-
-def voice_activity(p_speech: Array, posterior: Array, min_p: float) -> Array:
-    """Each voice's activity without overlap: (T,), (T, 2) -> (T, 2) bool. An unknown voice is the nearest known one."""
-    known = np.flatnonzero(posterior.sum(axis=1) > 0)
-    label = np.zeros(len(p_speech), dtype=np.int64)
-    if len(known):
-        middles = (known[1:] + known[:-1]) / 2
-        label = posterior[known[np.searchsorted(middles, np.arange(len(p_speech)))]].argmax(axis=1)
-    speech = p_speech > min_p
-    return np.stack([speech & (label == 0), speech & (label == 1)], axis=1)
-
-
-def voices_record(
-    voices: Voices | None, n_voices: int, doubtful: bool, backend: str, speech_s: float
-) -> dict[str, Any]:
-    """Content of ``voices.json``; numbers of the split are null where there was too little speech to split."""
-    record: dict[str, Any] = {
-        "n_voices": n_voices,
-        "doubtful": doubtful,
-        "backend": backend,
-        "speech_s": round(speech_s, 3),
-        **dict.fromkeys(("cosine", "separation", "evidence_gain", "share", "centroids")),
-    }
-    if voices is not None:
-        record |= {name: round(getattr(voices, name), 6) for name in ("cosine", "separation", "evidence_gain")}
-        record["share"] = [round(s, 6) for s in voices.share]
-        record["centroids"] = [[round(float(x), 6) for x in row] for row in voices.centroids]
-    return record
+    @model_validator(mode="after")
+    def _has_what_its_backend_needs(self) -> Config:
+        needed = {"pyannote": "pyannote_path", "rttm": "rttm_dir"}.get(self.backend)
+        if needed is not None and not getattr(self, needed):
+            raise ValueError(f"backend = '{self.backend}' needs {needed}")
+        return self
 
 
 def model_files(config: Config) -> Sequence[Path]:
-    """The files whose content decides the result."""
+    """The files whose content decides the result of every video."""
+    from dialogbuild.dialogue.backends.pyannote import pipeline_files
     from dialogbuild.dialogue.embedding import ge2e_path, resolve_backend
     from dialogbuild.dialogue.vad import silero_path
 
-    voice = ge2e_path() if resolve_backend(config.backend) == "ge2e" else None
-    return [silero_path()] + ([voice] if voice is not None else [])
+    voice = ge2e_path() if resolve_backend(config.embedding) == "ge2e" else None
+    files = [voice] if voice is not None else []
+    if config.backend == "offline":
+        files.insert(0, silero_path())
+    elif config.backend == "pyannote":
+        files += pipeline_files(Path(config.pyannote_path or ""))
+    return files
+
+
+def video_files(config: Config, source: Path) -> Sequence[Path]:
+    """The file whose content decides the result of one video: its RTTM, if it is there yet."""
+    if config.backend != "rttm":
+        return ()
+    from dialogbuild.dialogue.backends.rttm import rttm_path
+
+    path = rttm_path(Path(config.rttm_dir or ""), source.stem)
+    return (path,) if path.is_file() else ()
+
+
+def brought_spans(inputs: Inputs, pcm: Pcm, config: Config) -> tuple[list[Span], dict[str, Any]]:
+    """Turns from pyannote or from an RTTM file, and what is to be recorded of how they came about.
+
+    Raises:
+        ConfigError: pyannote's environment or pipeline is at fault.
+        DialogbuildError: no such turns for this video.
+    """
+    from dialogbuild.dialogue.backends import pyannote
+    from dialogbuild.dialogue.backends.rttm import read_rttm, rttm_path
+
+    if config.backend == "pyannote":
+        return pyannote.diarize(pcm, Path(config.pyannote_path or ""), config.pyannote_python, config.max_speakers)
+    where = Path(config.rttm_dir or "")
+    names = (inputs.source.stem, inputs.video_id)
+    return read_rttm(rttm_path(where, inputs.source.stem), names, own_file=where.is_dir()), {}
+
+
+def listen(
+    inputs: Inputs, pcm: Pcm, n_ticks: int, fps: float, config: Config
+) -> tuple[Heard, dict[str, Any], dict[str, Any]]:
+    """What the backend heard, the content of ``voices.json`` and the columns of ``embeddings.parquet``."""
+    from dialogbuild.dialogue import cluster, embedding
+    from dialogbuild.dialogue.backends import heard, offline
+    from dialogbuild.dialogue.turns import TurnRule
+
+    windows = offline.WindowRule(config.hop_s, config.min_p_speech, config.min_window_speech)
+    encoder = embedding.load_encoder(config.embedding)
+    facts: dict[str, Any] = {"backend": config.backend, "embedding": encoder.backend}
+    if config.backend == "offline":
+        count = cluster.VoiceRule(config.sure_one, config.sure_two, config.min_voice_s)
+        pauses = TurnRule(min_on_s=config.min_on_s, fill_s=config.fill_s)
+        found, centre_s, vectors = offline.listen(pcm, n_ticks, fps, encoder, windows, count, pauses, inputs.progress)
+    else:
+        spans, origin = brought_spans(inputs, pcm, config)
+        found = heard.from_spans(spans, n_ticks, fps, config.label_error)
+        centre_s, vectors = offline.embed_speech(pcm, found.p_speech, fps, encoder, windows, inputs.progress)
+        # That a clusterer found one voice is no proof: it merges two that are alike. A file that somebody brings is.
+        facts |= {"doubtful": config.backend == "pyannote" and found.facts["n_voices"] == 1, **origin}
+        facts |= heard.voice_facts(vectors, centre_s, found.voice, fps)
+    return found, {**dict.fromkeys(_NUMBERS), **found.facts, **facts}, {"centre_s": centre_s, "embedding": vectors}
 
 
 def run(inputs: Inputs, out: Path, config: Config) -> None:
     """See the module's docstring."""
-    from dialogbuild.dialogue import cluster, embedding, vad
     from dialogbuild.dialogue.pcm import Pcm
-    from dialogbuild.dialogue.turns import TurnRule, pause_units, rttm
+    from dialogbuild.dialogue.turns import rttm
 
     video = json.loads((inputs["ingest"] / "video.json").read_text())
     n_ticks, fps = int(video["n_ticks"]), video["fps"][0] / video["fps"][1]
-    pcm = Pcm.open(inputs["ingest"] / "audio.flac")
-    p_speech = vad.windows_to_ticks(vad.speech_windows(pcm, inputs.progress), n_ticks, fps)
-    speech = p_speech > config.min_p_speech
-    speech_s = float(speech.sum() / fps)
-    centre_s = window_centres(p_speech, fps, config.hop_s, config.min_p_speech, config.min_window_speech)
-    encoder = embedding.load_encoder(config.backend)
-    gain = embedding.speech_gain(pcm, speech, pcm.n_samples // n_ticks)
-    vectors = encoder.embed(pcm, centre_s, gain, inputs.progress)
-    voices = cluster.split(vectors, np.round(centre_s / config.hop_s).astype(int), config.hop_s, WINDOW_S)
-    rule = cluster.VoiceRule(config.sure_one, config.sure_two, config.min_voice_s)
-    n_voices, doubtful = cluster.count_voices(voices, speech_s, rule, encoder.backend)
-    posterior, llr = np.zeros((n_ticks, 2), np.float32), np.zeros(n_ticks, np.float32)
-    if voices is not None:
-        reach_s = WINDOW_S / 2
-        posterior = cluster.to_ticks(voices.posterior, centre_s, n_ticks, fps, reach_s)
-        llr = cluster.to_ticks(voices.llr, centre_s, n_ticks, fps, reach_s)
-    heard = posterior if n_voices == 2 else np.tile([1.0, 0.0], (n_ticks, 1))
-    activity = voice_activity(p_speech, heard, config.min_p_speech)
-    pauses = TurnRule(min_on_s=config.min_on_s, fill_s=config.fill_s)
-    units = [(k, a / fps, b / fps) for k in (0, 1) for a, b in pause_units(activity[:, k], fps, pauses)]
-    units.sort(key=lambda u: (u[1], u[0]))
-
+    heard, facts, windows = listen(inputs, Pcm.open(inputs["ingest"] / "audio.flac"), n_ticks, fps, config)
     ticks = np.arange(n_ticks, dtype=np.int32)
-    write_table(out / "vad.parquet", {"tick": ticks, "p_speech": p_speech})
-    write_table(
-        out / "voices.parquet", {"tick": ticks, "voice_0": posterior[:, 0], "voice_1": posterior[:, 1], "llr": llr}
-    )
-    write_table(out / "embeddings.parquet", {"centre_s": centre_s, "embedding": vectors})
+    voices = {"voice_0": heard.voice[:, 0], "voice_1": heard.voice[:, 1], "llr": heard.llr}
+    write_table(out / "vad.parquet", {"tick": ticks, "p_speech": heard.p_speech})
+    write_table(out / "voices.parquet", {"tick": ticks, **voices})
+    write_table(out / "embeddings.parquet", windows)
+    units = heard.units
     write_table(
         out / "turns.parquet",
         {
@@ -145,7 +173,16 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
         },
     )
     (out / "diarize.rttm").write_text(rttm([(f"voice_{k}", a, b) for k, a, b in units], inputs.video_id))
-    write_json(out / "voices.json", voices_record(voices, n_voices, doubtful, encoder.backend, speech_s))
+    write_json(out / "voices.json", facts)
 
 
-STAGE = Stage(name="diarize", version=1, unit="video", config=Config, run=run, reads=("ingest",), models=model_files)
+STAGE = Stage(
+    name="diarize",
+    version=2,
+    unit="video",
+    config=Config,
+    run=run,
+    reads=("ingest",),
+    models=model_files,
+    video_files=video_files,
+)

@@ -10,8 +10,9 @@ import soundfile
 from spoken import Spoken, spoken
 
 from dialogbuild.artifact import Inputs, write_json
+from dialogbuild.dialogue.backends.offline import WindowRule, voice_activity, window_centres
 from dialogbuild.dialogue.metrics import diarization_error
-from dialogbuild.stages.diarize import STAGE, Config, voice_activity, window_centres
+from dialogbuild.stages.diarize import STAGE, Config
 from dialogbuild.tables import read_table
 
 
@@ -33,7 +34,7 @@ def test_tables_cover_every_tick(talk: Spoken) -> None:
 
 def test_two_synthetic_voices_are_two_and_alternate_as_written(talk: Spoken) -> None:
     facts = json.loads((talk.dirs["diarize"] / "voices.json").read_text())
-    if facts["backend"] != "ge2e":
+    if facts["embedding"] != "ge2e":
         pytest.skip("GE2E weights are not installed: the count is a guess")
     assert facts["n_voices"] == 2
     assert facts["cosine"] < 0.9
@@ -61,9 +62,9 @@ def test_the_same_sound_gives_the_same_bytes(talk: Spoken, tmp_path: Path) -> No
 
 
 def test_without_weights_it_says_spectral_and_doubts_the_count(talk: Spoken, tmp_path: Path) -> None:
-    STAGE.run(talk.inputs(STAGE), tmp_path, Config(backend="spectral"))
+    STAGE.run(talk.inputs(STAGE), tmp_path, Config(embedding="spectral"))
     facts = json.loads((tmp_path / "voices.json").read_text())
-    assert (facts["backend"], facts["doubtful"]) == ("spectral", True)
+    assert (facts["backend"], facts["embedding"], facts["doubtful"]) == ("offline", "spectral", True)
 
 
 def test_silence_has_no_voices_and_empty_turns(talk: Spoken, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_silence_has_no_voices_and_empty_turns(talk: Spoken, tmp_path: Path) -> 
 
 
 def test_the_model_files_belong_to_the_key() -> None:
-    names = [path.name for path in STAGE.models(Config(backend="spectral"))]
+    names = [path.name for path in STAGE.models(Config(embedding="spectral"))]
     assert names == ["silero_vad.jit"]
     assert {path.name for path in STAGE.models(Config())} <= {"silero_vad.jit", "pretrained.pt"}
 
@@ -89,7 +90,7 @@ def test_the_model_files_belong_to_the_key() -> None:
 def test_windows_lie_where_there_is_speech() -> None:
     p = np.zeros(250)
     p[100:200] = 0.9
-    centres = window_centres(p, 25.0, 0.12, 0.5, 0.6)
+    centres = window_centres(p, 25.0, WindowRule(0.12, 0.5, 0.6))
     assert centres.min() == pytest.approx(4.16, abs=0.13)
     assert centres.max() == pytest.approx(7.84, abs=0.13)
 
@@ -113,7 +114,7 @@ def test_a_meeting_of_two_is_diarized_as_well_as_reported(clips_dir: Path, talk:
     soundfile.write(ingest / "audio.flac", sound[: n_ticks * 640], 16_000)
     STAGE.run(replace(talk.inputs(STAGE), dirs={"ingest": ingest}), out, Config())
     facts = json.loads((out / "voices.json").read_text())
-    if facts["backend"] != "ge2e":
+    if facts["embedding"] != "ge2e":
         pytest.skip("GE2E weights are not installed")
     fields = [line.split() for line in (clips_dir / "ami_sample.rttm").read_text().splitlines()]
     written = [(f[7], float(f[3]), float(f[3]) + float(f[4])) for f in fields]
