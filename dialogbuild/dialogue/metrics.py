@@ -5,8 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from dialogbuild.dialogue.pcm import Array
 
 Turns = Sequence[tuple[Hashable, float, float]]
 
@@ -72,18 +75,12 @@ def diarization_error(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # pyannote.core imports pkg_resources-style namespaces
-        from pyannote.core import Annotation, Segment, Timeline
+        from pyannote.core import Segment, Timeline
         from pyannote.metrics.diarization import DiarizationErrorRate
         from pyannote.metrics.identification import IdentificationErrorRate
 
-    def annotation(turns: Turns) -> Annotation:
-        out = Annotation(uri="item")
-        for track, (label, start_s, end_s) in enumerate(turns):
-            out[Segment(start_s, end_s), track] = str(label)
-        return out
-
     score = (DiarizationErrorRate if map_labels else IdentificationErrorRate)(collar=collar_s, skip_overlap=False)
-    parts = score(annotation(ref), annotation(hyp), uem=Timeline([Segment(*span_s)], uri="item"), detailed=True)
+    parts = score(_annotation(ref), _annotation(hyp), uem=Timeline([Segment(*span_s)], uri="item"), detailed=True)
     rate = parts["diarization error rate" if map_labels else "identification error rate"]
     return ErrorRate(
         rate=float(rate),
@@ -92,3 +89,97 @@ def diarization_error(
         confusion_s=float(parts["confusion"]),
         total_s=float(parts["total"]),
     )
+
+
+def jaccard_error(ref: Turns, hyp: Turns, span_s: tuple[float, float]) -> float:
+    """Jaccard error rate by pyannote.metrics: mean over reference speakers of 1 - overlap over union (Ryant 2019)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from pyannote.core import Segment, Timeline
+        from pyannote.metrics.diarization import JaccardErrorRate
+    uem = Timeline([Segment(*span_s)], uri="item")
+    return float(JaccardErrorRate(collar=0.0, skip_overlap=False)(_annotation(ref), _annotation(hyp), uem=uem))
+
+
+@dataclass(frozen=True)
+class StateScore:
+    """How well ticks are told apart. Persons are compared as they are labelled.
+
+    Attributes:
+        accuracy: share of ticks with the right one of four states.
+        overlap: precision, recall and F1 of the state in which both speak.
+        which_face: share of ticks with one true speaker and a found one at which it is that person.
+        boundary_s: median distance of a true change of state from the nearest found change.
+        ece: expected calibration error of the persons' posteriors.
+    """
+
+    accuracy: float
+    overlap: F1
+    which_face: float
+    boundary_s: float
+    ece: float
+
+
+def state_score(ref: Array, states: Array, p_speak: Array, fps: float) -> StateScore:
+    """Compare states (T,) of 0 silence, 1, 2, 3 both, and posteriors (T, 2), with the true states (T,)."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    both_ref, both_hyp = ref == 3, states == 3
+    precision, recall, f1, _ = precision_recall_fscore_support(both_ref, both_hyp, average="binary", zero_division=0.0)
+    n_ref, n_hyp = int(both_ref.sum()), int(both_hyp.sum())
+    if not n_ref and not n_hyp:
+        precision = recall = f1 = 1.0
+    solo = np.isin(ref, (1, 2)) & np.isin(states, (1, 2))
+    spoken = np.stack([(ref & 1) > 0, (ref & 2) > 0], axis=1)
+    return StateScore(
+        accuracy=float((ref == states).mean()),
+        overlap=F1(float(f1), float(precision), float(recall), n_ref, n_hyp, int((both_ref & both_hyp).sum())),
+        which_face=float((ref == states)[solo].mean()) if solo.any() else 0.0,
+        boundary_s=_boundary_ticks(ref, states) / fps,
+        ece=calibration_error(p_speak.ravel(), spoken.ravel()),
+    )
+
+
+def calibration_error(p: Array, truth: Array, bins: int = 15) -> float:
+    """Expected calibration error: bins of equal width over [0, 1], gaps weighted by how many fall in (Guo 2017).
+
+    Args:
+        p: (N,) probabilities;  truth: (N,) bool.
+    """
+    which = np.minimum((np.asarray(p, np.float64) * bins).astype(int), bins - 1)
+    count = np.bincount(which, minlength=bins)
+    gap = np.abs(np.bincount(which, weights=p, minlength=bins) - np.bincount(which, weights=truth, minlength=bins))
+    return float(gap.sum() / max(count.sum(), 1))
+
+
+def mean_entropy(p: Array) -> float:
+    """Mean entropy of (N,) Bernoulli probabilities, bits; 0 = always sure."""
+    q = np.clip(np.asarray(p, np.float64), 1e-9, 1 - 1e-9)
+    return float(-(q * np.log2(q) + (1 - q) * np.log2(1 - q)).mean()) if len(q) else 0.0
+
+
+def gaussian_information(x: Array, y: Array) -> float:
+    """Mutual information of two series as if they were jointly normal, nats; NaN ticks are left out. (T,), (T,)."""
+    ok = np.isfinite(x) & np.isfinite(y)
+    if ok.sum() < 3 or np.std(x[ok]) < 1e-12 or np.std(y[ok]) < 1e-12:
+        return 0.0
+    r = float(np.corrcoef(x[ok], y[ok])[0, 1])
+    return float(-0.5 * np.log(max(1.0 - r * r, 1e-12)))
+
+
+def _boundary_ticks(ref: Array, hyp: Array) -> float:
+    true, found = (np.flatnonzero(np.diff(s)) for s in (ref, hyp))
+    if not len(true):
+        return 0.0
+    if not len(found):
+        return float(len(ref))
+    return float(np.median(np.abs(true[:, None] - found[None]).min(axis=1)))
+
+
+def _annotation(turns: Turns) -> Any:
+    from pyannote.core import Annotation, Segment
+
+    out = Annotation(uri="item")
+    for track, (label, start_s, end_s) in enumerate(turns):
+        out[Segment(start_s, end_s), track] = str(label)
+    return out

@@ -30,16 +30,16 @@ from pydantic import Field
 from dialogbuild.artifact import Inputs, Stage, write_json
 from dialogbuild.config import StageConfig
 from dialogbuild.errors import Reject
-from dialogbuild.tables import Columns, read_table, write_table
+from dialogbuild.tables import Columns, write_table
 
 if TYPE_CHECKING:
     from dialogbuild.dialogue.av import Decoded, Verdict
+    from dialogbuild.dialogue.decide import Answer, People
     from dialogbuild.dialogue.persons import Label
     from dialogbuild.dialogue.turns import Turn
 
 Array = npt.NDArray[Any]
 METHOD = {"chain": "av-hmm-4", "lips": "aperture-speed-1", "link": "voice-shape-side-1"}
-_REACH_S = 0.8  # half a voice window
 
 
 class Config(StageConfig):
@@ -66,22 +66,17 @@ class Config(StageConfig):
     backchannel_s: float = Field(1.0, ge=0, description="s; shorter speech inside the other's turn is a backchannel")
 
 
-def check_people(
-    labels: dict[int, Label], seen: Array, third: Array, n_voices: int, fps: float, config: Config
-) -> None:
+def check_people(people: People, n_voices: int, fps: float, config: Config) -> None:
     """Two people, and hardly anyone else.
-
-    Args:
-        seen: (T, 2) bool. third: (T,) bool, a third face is on screen.
 
     Raises:
         Reject: not_a_dialogue, too_many_people.
     """
-    seen_s = seen.sum(axis=0) / fps
+    seen_s = people.seen.sum(axis=0) / fps
     persons = int((seen_s >= config.min_seen_s).sum())
     if persons < 2:
-        raise Reject("not_a_dialogue", persons=persons, voices=n_voices, tracks=len(labels))
-    share = float(third.mean())
+        raise Reject("not_a_dialogue", persons=persons, voices=n_voices, tracks=len(people.labels))
+    share = float(people.third.mean())
     if share > config.max_third_share:
         raise Reject("too_many_people", share=round(share, 3), max_share=config.max_third_share)
 
@@ -130,14 +125,12 @@ def turn_columns(turns: list[Turn], p_speak: Array, fps: float) -> Columns:
     }
 
 
-def person_columns(
-    labels: dict[int, Label], side: tuple[str, str], voice: tuple[int, int], seen_s: Array, speak_s: Array
-) -> Columns:
+def person_columns(labels: dict[int, Label], voice: tuple[int, int], seen_s: Array, speak_s: Array) -> Columns:
     """Columns of ``persons.parquet``."""
     tracks = [sorted(track for track, label in labels.items() if label.person == person) for person in (0, 1)]
     return {
         "person": np.array([0, 1], np.int32),
-        "side": np.array(side, dtype=object),
+        "side": np.array(("left", "right"), dtype=object),
         "voice": np.array(voice, np.int32),
         "tracks": np.array([json.dumps(t) for t in tracks], dtype=object),
         "seen_s": np.asarray(seen_s, np.float32),
@@ -145,7 +138,18 @@ def person_columns(
     }
 
 
-def state_columns(decoded: Decoded, seen: Array, third: Array) -> Columns:
+def track_columns(labels: dict[int, Label]) -> Columns:
+    """Columns of ``track_person.parquet``."""
+    order = sorted(labels)
+    return {
+        "track": np.array(order, np.int32),
+        "person": np.array([labels[t].person for t in order], np.int32),
+        "confidence": np.array([labels[t].confidence for t in order], np.float32),
+        "reason": np.array([labels[t].reason for t in order], dtype=object),
+    }
+
+
+def state_columns(decoded: Decoded, people: People) -> Columns:
     """Columns of ``states.parquet``."""
     p = decoded.p_speak.astype(np.float32)
     return {
@@ -154,15 +158,15 @@ def state_columns(decoded: Decoded, seen: Array, third: Array) -> Columns:
         "p_speak_0": p[:, 0],
         "p_speak_1": p[:, 1],
         "p_overlap": decoded.p_overlap.astype(np.float32),
-        "face_seen_0": seen[:, 0],
-        "face_seen_1": seen[:, 1],
-        "third_face": third,
+        "face_seen_0": people.seen[:, 0],
+        "face_seen_1": people.seen[:, 1],
+        "third_face": people.third,
     }
 
 
-def verdict_record(verdict: Verdict, decoded: Decoded, voices: dict[str, Any], third_share: float) -> dict[str, Any]:
+def verdict_record(answer: Answer, voices: dict[str, Any], third_share: float) -> dict[str, Any]:
     """Content of ``assign.json``. ``av_offset`` is null: it is not estimated."""
-    lips = decoded.lips
+    verdict, lips = answer.verdict, answer.decoded.lips
     return {
         "posterior": round(which_face(verdict), 6),
         "margin": round(verdict.margin, 4),
@@ -173,7 +177,7 @@ def verdict_record(verdict: Verdict, decoded: Decoded, voices: dict[str, Any], t
             name: {"probability": round(verdict.probability[name], 6), "log_evidence": round(evidence, 4)}
             for name, evidence in verdict.log_evidence.items()
         },
-        "enrolled": decoded is not verdict.decoded,
+        "enrolled": answer.enrolled,
         "lips": {
             name: [round(x, 4) for x in getattr(lips, name)]
             for name in ("silent", "silent_sd", "speaking", "speaking_sd")
@@ -187,60 +191,32 @@ def verdict_record(verdict: Verdict, decoded: Decoded, voices: dict[str, Any], t
 
 def run(inputs: Inputs, out: Path, config: Config) -> None:
     """See the module's docstring."""
-    from dialogbuild.dialogue import av, facedata, persons
-    from dialogbuild.dialogue.turns import TurnRule, dialogue_turns, rttm
+    from dialogbuild.dialogue import av
+    from dialogbuild.dialogue.decide import find_people, read_evidence, who_speaks
+    from dialogbuild.dialogue.turns import TurnRule, rttm
 
     video = json.loads((inputs["ingest"] / "video.json").read_text())
     fps = video["fps"][0] / video["fps"][1]
     voices = json.loads((inputs["diarize"] / "voices.json").read_text())
     if voices["speech_s"] < config.min_speech_s:
         raise Reject("no_speech", seconds=voices["speech_s"])
-    p_speech = read_table(inputs["diarize"] / "vad.parquet")["p_speech"]
-    voice_llr = read_table(inputs["diarize"] / "voices.parquet", ["llr"])["llr"]
-    windows = read_table(inputs["diarize"] / "embeddings.parquet")
-    boxes = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "box_px"])
-
-    rows = facedata.read_faces(inputs["landmarks"] / "landmarks.parquet")
-    faces, motions = facedata.make_faces(rows, boxes["box_px"], boxes["shot"], p_speech, voice_llr, fps)
-    labels = persons.link_tracks(faces)
-    third = persons.third_face_ticks(faces, labels, len(p_speech))
-    motion, seen = facedata.by_person({t: label.person for t, label in labels.items()}, motions, rows, len(p_speech))
-    check_people(labels, seen, third, voices["n_voices"], fps, config)
-
-    observed = av.Observed(p_speech, motion, voice_llr, fps)
+    evidence = read_evidence(inputs["diarize"], inputs["tracks"], inputs["landmarks"], fps)
+    people = find_people(evidence)
+    check_people(people, voices["n_voices"], fps, config)
     weights = av.Weights(config.vad_weight, config.lip_weight, config.voice_weight)
-    verdict = av.pair_voices(observed, weights)
-    decoded = verdict.decoded
-    if verdict.pairing not in ("only_0", "only_1"):
-        decoded = av.enrol_voices(observed, decoded, windows["embedding"], windows["centre_s"], _REACH_S, weights)
-    active = np.stack([(decoded.states & 1) > 0, (decoded.states & 2) > 0], axis=1)
-    turns = dialogue_turns(active, fps, TurnRule(config.min_on_s, config.fill_s, config.merge_s, config.backchannel_s))
-    speak_s = np.array([sum(t.end - t.start for t in turns if t.person == k) for k in (0, 1)]) / fps
-    check_speakers(verdict, speak_s, voices, config)
+    rule = TurnRule(config.min_on_s, config.fill_s, config.merge_s, config.backchannel_s)
+    answer = who_speaks(evidence, people, weights, rule)
+    check_speakers(answer.verdict, answer.speak_s, voices, config)
 
-    missing = sorted(set(np.unique(rows.track).tolist()) - labels.keys())
-    labels |= {track: persons.Label(persons.NOBODY, 1.0, "no_landmarks") for track in missing}
-    write_table(
-        out / "persons.parquet",
-        person_columns(
-            labels, ("left", "right"), voice_of(verdict, config.min_posterior), seen.sum(axis=0) / fps, speak_s
-        ),
-    )
-    order = sorted(labels)
-    write_table(
-        out / "track_person.parquet",
-        {
-            "track": np.array(order, np.int32),
-            "person": np.array([labels[t].person for t in order], np.int32),
-            "confidence": np.array([labels[t].confidence for t in order], np.float32),
-            "reason": np.array([labels[t].reason for t in order], dtype=object),
-        },
-    )
-    write_table(out / "states.parquet", state_columns(decoded, seen, third))
-    write_table(out / "turns.parquet", turn_columns(turns, decoded.p_speak, fps))
-    spoken = [(f"person_{t.person}", t.start / fps, t.end / fps) for t in turns]
+    voice = voice_of(answer.verdict, config.min_posterior)
+    seen_s = people.seen.sum(axis=0) / fps
+    write_table(out / "persons.parquet", person_columns(people.labels, voice, seen_s, answer.speak_s))
+    write_table(out / "track_person.parquet", track_columns(people.labels))
+    write_table(out / "states.parquet", state_columns(answer.decoded, people))
+    write_table(out / "turns.parquet", turn_columns(answer.turns, answer.decoded.p_speak, fps))
+    spoken = [(f"person_{t.person}", t.start / fps, t.end / fps) for t in answer.turns]
     (out / "turns.rttm").write_text(rttm(spoken, inputs.video_id))
-    write_json(out / "assign.json", verdict_record(verdict, decoded, voices, float(third.mean())))
+    write_json(out / "assign.json", verdict_record(answer, voices, float(people.third.mean())))
 
 
 STAGE = Stage(

@@ -1,0 +1,112 @@
+"""From what was heard and seen of a whole video to who the two people are and who speaks when. No verdicts here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dialogbuild.dialogue import av, facedata, persons
+from dialogbuild.dialogue.pcm import Array
+from dialogbuild.dialogue.turns import Turn, TurnRule, dialogue_turns
+from dialogbuild.tables import read_table
+
+_REACH_S = 0.8  # half a voice window
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the stages before measured, on T ticks.
+
+    Attributes:
+        fps: ticks per second.
+        p_speech: (T,) probability that anyone speaks.
+        voice_llr: (T,) nats, voice 0 over voice 1; 0 where it is unknown.
+        embedding, centre_s: (W, D) unit voice vectors and the middles of their windows, (W,) ascending.
+        rows: the faces' landmarks, in few numbers per row; box_px (N, 4) and shot (N,) of the same rows.
+    """
+
+    fps: float
+    p_speech: Array
+    voice_llr: Array
+    embedding: Array
+    centre_s: Array
+    rows: facedata.FaceRows
+    box_px: Array
+    shot: Array
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Whose face every track is.
+
+    Attributes:
+        labels: by track.
+        lip_motion: (T, 2), NaN unseen;  seen: (T, 2) bool;  third: (T,) bool, somebody else's face is on screen.
+    """
+
+    labels: dict[int, persons.Label]
+    lip_motion: Array
+    seen: Array
+    third: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Who speaks when.
+
+    Attributes:
+        verdict: which voice is whose, and how sure.
+        decoded: states and posteriors; persons as in ``People``.
+        enrolled: the faces taught the voices once more after the verdict.
+        turns: sorted;  speak_s: (2,) seconds of them.
+    """
+
+    verdict: av.Verdict
+    decoded: av.Decoded
+    enrolled: bool
+    turns: list[Turn]
+    speak_s: Array
+
+
+def read_evidence(diarize: Path, tracks: Path, landmarks: Path, fps: float) -> Evidence:
+    """Read the artefacts of the three stages."""
+    windows = read_table(diarize / "embeddings.parquet")
+    boxes = read_table(tracks / "tracks.parquet", ["track", "tick", "shot", "box_px"])
+    return Evidence(
+        fps=fps,
+        p_speech=read_table(diarize / "vad.parquet")["p_speech"],
+        voice_llr=read_table(diarize / "voices.parquet", ["llr"])["llr"],
+        embedding=windows["embedding"],
+        centre_s=windows["centre_s"],
+        rows=facedata.read_faces(landmarks / "landmarks.parquet"),
+        box_px=boxes["box_px"],
+        shot=boxes["shot"],
+    )
+
+
+def find_people(e: Evidence) -> People:
+    """Link the tracks to the two people; a track without landmarks is nobody's."""
+    n_ticks = len(e.p_speech)
+    faces, motions = facedata.make_faces(e.rows, e.box_px, e.shot, e.p_speech, e.voice_llr, e.fps)
+    labels = persons.link_tracks(faces)
+    third = persons.third_face_ticks(faces, labels, n_ticks)
+    whose = {track: label.person for track, label in labels.items()}
+    lip_motion, seen = facedata.by_person(whose, motions, e.rows, n_ticks)
+    missing = sorted(set(np.unique(e.rows.track).tolist()) - labels.keys())
+    labels |= {track: persons.Label(persons.NOBODY, 1.0, "no_landmarks") for track in missing}
+    return People(labels, lip_motion, seen, third)
+
+
+def who_speaks(e: Evidence, people: People, weights: av.Weights, rule: TurnRule) -> Answer:
+    """Decode under every pairing of voices and faces, let the faces teach the voices, and make turns."""
+    observed = av.Observed(e.p_speech, people.lip_motion, e.voice_llr, e.fps)
+    verdict = av.pair_voices(observed, weights)
+    decoded = verdict.decoded
+    if verdict.pairing not in ("only_0", "only_1"):
+        decoded = av.enrol_voices(observed, decoded, e.embedding, e.centre_s, _REACH_S, weights)
+    active = np.stack([(decoded.states & 1) > 0, (decoded.states & 2) > 0], axis=1)
+    turns = dialogue_turns(active, e.fps, rule)
+    speak_s = np.array([sum(t.end - t.start for t in turns if t.person == k) for k in (0, 1)]) / e.fps
+    return Answer(verdict, decoded, decoded is not verdict.decoded, turns, speak_s)
