@@ -54,23 +54,25 @@ def iter_audio(
     n_samples: int,
     report: AudioReport | None = None,
     sample_rate: int = SAMPLE_RATE,
+    channels: int = 1,
 ) -> Iterator[F32]:
-    """Decode one audio stream to mono float32 at ``sample_rate``, placed on the video's clock.
+    """Decode one audio stream to float32 at ``sample_rate``, placed on the video's clock.
 
     Args:
         zero_s: container time of the first video frame (``FrameTable.start_s``).
         n_samples: length of the result; sound outside [0, n_samples) is dropped, silence fills what is missing.
+        channels: 1 mixes to mono, 2 to stereo.
 
     Yields:
-        (m,) float32 blocks, together exactly ``n_samples``.
+        (m,) or, for stereo, (m, 2) float32 blocks, together exactly ``n_samples`` long.
 
     Raises:
         av.error.FFmpegError: the file cannot be opened. Damaged packets only leave silence and are counted.
     """
     report = report if report is not None else AudioReport()
     at = 0
-    for start, block in _resampled(path, stream_index, zero_s, sample_rate, report):
-        for gap in _silence(min(start, n_samples) - at):
+    for start, block in _resampled(path, stream_index, zero_s, sample_rate, report, channels):
+        for gap in _silence(min(start, n_samples) - at, channels):
             at += len(gap)
             yield gap
         block = block[max(0, at - start) : max(0, n_samples - start)]
@@ -78,18 +80,22 @@ def iter_audio(
             at += len(block)
             report.heard_samples += len(block)
             yield block
-    yield from _silence(n_samples - at)
+    yield from _silence(n_samples - at, channels)
 
 
-def _silence(n: int) -> Iterator[F32]:
+def _silence(n: int, channels: int) -> Iterator[F32]:
     while n > 0:
         m = min(n, SAMPLE_RATE)
         n -= m
-        yield np.zeros(m, np.float32)
+        yield _zeros(m, channels)
+
+
+def _zeros(n: int, channels: int) -> F32:
+    return np.zeros(n if channels == 1 else (n, channels), np.float32)
 
 
 def _resampled(
-    path: Path, stream_index: int, zero_s: Fraction, rate: int, report: AudioReport
+    path: Path, stream_index: int, zero_s: Fraction, rate: int, report: AudioReport, channels: int
 ) -> Iterator[tuple[int, F32]]:
     """(position in output samples, block) in order of decoding; runs are resampled apart, so no gap is smeared."""
     import soxr
@@ -97,19 +103,19 @@ def _resampled(
     run: _Run | None = None
     resampler: Any = None
     position = 0
-    for new_run, mono in _runs(path, stream_index, report):
+    for new_run, decoded in _runs(path, stream_index, report, Downmixer(channels)):
         if new_run is not run:
             if resampler is not None:
-                yield position, resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+                yield position, resampler.resample_chunk(_zeros(0, channels), last=True)
             run = new_run
-            resampler = soxr.ResampleStream(run.sample_rate, rate, 1, dtype="float32")
+            resampler = soxr.ResampleStream(run.sample_rate, rate, channels, dtype="float32")
             position = round((run.start_s - zero_s) * rate)
-        block = resampler.resample_chunk(mono)
+        block = resampler.resample_chunk(decoded)
         if len(block):
             yield position, block
             position += len(block)
     if resampler is not None:
-        yield position, resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        yield position, resampler.resample_chunk(_zeros(0, channels), last=True)
 
 
 def _decoded(path: Path, stream_index: int, report: AudioReport) -> Iterator[Any]:
@@ -117,11 +123,10 @@ def _decoded(path: Path, stream_index: int, report: AudioReport) -> Iterator[Any
         yield from decode_frames(container, container.streams[stream_index], errors=report.errors)
 
 
-def _runs(path: Path, stream_index: int, report: AudioReport) -> Iterator[tuple[_Run, F32]]:
-    """Decoded mono blocks, each with the gap-free run that it belongs to."""
+def _runs(path: Path, stream_index: int, report: AudioReport, downmix: Downmixer) -> Iterator[tuple[_Run, F32]]:
+    """Decoded blocks, each with the gap-free run that it belongs to."""
     run: _Run | None = None
     samples = 0  # of the run so far
-    downmix = Downmixer()
     for frame in _decoded(path, stream_index, report):
         rate = int(frame.sample_rate)
         expected_s = run.start_s + Fraction(samples, run.sample_rate) if run is not None else None
@@ -139,23 +144,29 @@ def _runs(path: Path, stream_index: int, report: AudioReport) -> Iterator[tuple[
 
 
 class Downmixer:
-    """Decoded audio frames of any sample format and layout to mono float32 in [-1, 1]: libswresample's mix."""
+    """Decoded audio frames of any sample format and layout to mono or stereo float32.
 
-    def __init__(self) -> None:
+    Two channels make mono as their mean, so that one sound in both keeps its level: libswresample adds 3 dB, which
+    clips. Other layouts are libswresample's mix.
+    """
+
+    def __init__(self, channels: int = 1) -> None:
+        self._stereo = channels == 2
         self._kind: tuple[Any, ...] = ()
         self._resampler: Any = None
 
     def __call__(self, frame: Any) -> F32:
-        """One frame of n samples -> (n,) float32. No resampling, hence no delay and nothing left to flush."""
+        """One frame of n samples -> (n,), or (n, 2) for stereo. No resampling, hence no delay and nothing to flush."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:
             self._kind = kind
-            self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=frame.sample_rate)
+            layout = "stereo" if self._stereo or frame.layout.nb_channels == 2 else "mono"
+            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=frame.sample_rate)
         frame.pts = None  # times are honoured by the caller; the resampler would invent samples for them
-        parts = [out.to_ndarray()[0] for out in self._resampler.resample(frame)]
-        mono = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-        assert len(mono) == frame.samples
-        return np.ascontiguousarray(mono, dtype=np.float32)
+        parts = [out.to_ndarray() for out in self._resampler.resample(frame)]
+        planes = np.concatenate(parts, axis=1) if parts else np.zeros((2, 0), np.float32)
+        assert planes.shape[1] == frame.samples
+        return np.ascontiguousarray(planes.T if self._stereo else planes.mean(axis=0), dtype=np.float32)
 
 
 def to_pcm16(samples: F32) -> np.ndarray[Any, np.dtype[np.int16]]:
@@ -164,8 +175,8 @@ def to_pcm16(samples: F32) -> np.ndarray[Any, np.dtype[np.int16]]:
     return np.asarray(scaled, dtype=np.int16)
 
 
-def write_flac(path: Path, blocks: Iterable[F32], sample_rate: int = SAMPLE_RATE) -> int:
-    """Write mono float32 blocks as 16-bit FLAC; returns the number of samples. Memory: one block.
+def write_flac(path: Path, blocks: Iterable[F32], sample_rate: int = SAMPLE_RATE, channels: int = 1) -> int:
+    """Write float32 blocks, (m,) or (m, channels), as 16-bit FLAC; returns their length. Memory: one block.
 
     Raises:
         OSError: what was written cannot be read back whole (libsndfile does not tell of a disk that fills at the end).
@@ -174,7 +185,7 @@ def write_flac(path: Path, blocks: Iterable[F32], sample_rate: int = SAMPLE_RATE
 
     n = 0
     try:
-        with soundfile.SoundFile(path, "w", sample_rate, 1, subtype="PCM_16", format="FLAC") as file:
+        with soundfile.SoundFile(path, "w", sample_rate, channels, subtype="PCM_16", format="FLAC") as file:
             for block in blocks:
                 file.write(to_pcm16(block))
                 n += len(block)

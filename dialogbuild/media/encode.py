@@ -63,8 +63,8 @@ def encode_video(
         frames: (H,W,3) uint8 RGB.
         size_px: (width, height), both even.
         crf: x264's constant rate factor, 0 (lossless) to 51.
-        audio: a file whose first audio stream is taken, or (n,) float32 mono at 16 kHz; stored as AAC. The video
-            decides the length.
+        audio: a file whose first audio stream is taken, or float32 at 16 kHz, (n,) mono or (n, 2) stereo; stored
+            as AAC. The video decides the length.
         gop: frames from one key frame to the next.
 
     Returns:
@@ -152,7 +152,7 @@ def _produce(
         sound = audio if isinstance(audio, Path) else None
         if audio is not None and not isinstance(audio, Path):
             sound = Path(scratch) / "sound.flac"
-            write_flac(sound, [audio], SAMPLE_RATE)
+            write_flac(sound, [audio], SAMPLE_RATE, 1 if audio.ndim == 1 else audio.shape[1])
         n = run_ffmpeg(build(tmp, sound), feed)
         os.replace(tmp, path)
     return n

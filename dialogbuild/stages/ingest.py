@@ -6,6 +6,8 @@ writes  video.json      facts of the file (see ``video_record``)
         ticks.parquet   tick i32, frame i32, pts i64, repeated bool     (tick k covers [k/25, (k+1)/25) s)
         audio.flac      mono 16 kHz, exactly n_ticks * 640 samples, sample 0 at the first frame's start; only silence
                         when there is no sound and none is required, and then ``audio`` in video.json is null
+        channels.flac   the same in stereo, and channels.parquet (tick, level_db_0, level_db_1: dB of full scale of the
+                        left and right channel), of stereo sound whose channels differ
 rejects empty_file, not_a_video (no media, or only sound or pictures), unreadable (libav cannot open or decode it),
         no_frames, no_audio (values say which streams exist), no_timestamps (packets without presentation times),
         truncated (ends before its header says), corrupt (too many damaged frames), too_short
@@ -25,6 +27,7 @@ from dialogbuild.artifact import Inputs, Stage, file_sha256, write_json
 from dialogbuild.config import StageConfig
 from dialogbuild.errors import Reject
 from dialogbuild.media.audio import F32, AudioReport, iter_audio, write_flac
+from dialogbuild.media.channels import channel_levels
 from dialogbuild.media.clock import FPS, SAMPLE_RATE, FrameTable, TickTable, is_vfr, samples_per_tick, tick_table
 from dialogbuild.media.probe import MediaFacts, probe
 from dialogbuild.media.scan import Scan, scan_frames
@@ -43,6 +46,12 @@ class Config(StageConfig):
     )
     max_duration_s: float | None = Field(
         None, gt=0, description="s; only the beginning is taken, the whole file is still checked. none = all of it"
+    )
+    min_stereo_db: float = Field(
+        -25.0,
+        ge=-100,
+        description="dB, power of left minus right over that of their sum, from which channels are kept apart as well: "
+        "each may be one person's. Mono files in two channels have -100, rooms -25 to -10, own microphones above",
     )
     require_audio: bool = Field(True, description="false takes silent videos too: for tools that only look at faces")
 
@@ -121,8 +130,13 @@ def video_record(
     }
 
 
-def audio_record(facts: MediaFacts, report: AudioReport, zero_s: Fraction, n_samples: int) -> dict[str, Any]:
-    """What ``video.json`` says about the sound. ``offset_s``: first sound minus first frame, seconds."""
+def audio_record(
+    facts: MediaFacts, report: AudioReport, zero_s: Fraction, n_samples: int, stereo_db: float | None
+) -> dict[str, Any]:
+    """What ``video.json`` says about the sound.
+
+    ``offset_s``: first sound minus first frame, seconds. ``stereo_db``: see ``keep_channels``.
+    """
     chosen = facts.audio[0]
     assert report.first_s is not None
     return {
@@ -136,7 +150,29 @@ def audio_record(facts: MediaFacts, report: AudioReport, zero_s: Fraction, n_sam
         "coverage": round(report.heard_samples / n_samples, 6),
         "jumps": report.n_jumps,
         "errors": len(report.errors),
+        "stereo_db": None if stereo_db is None else round(stereo_db, 3),
     }
+
+
+def keep_channels(
+    source: Path, facts: MediaFacts, zero_s: Fraction, n_samples: int, out: Path, min_stereo_db: float
+) -> float | None:
+    """Write channels.flac and channels.parquet if the sound is stereo and its channels differ.
+
+    Returns:
+        Power of their difference over that of their sum in dB; None when there are not two channels.
+    """
+    if not facts.audio or facts.audio[0].channels != 2:
+        return None
+    path = out / "channels.flac"
+    write_flac(path, iter_audio(source, facts.audio[0].index, zero_s, n_samples, channels=2), channels=2)
+    level_db, stereo_db = channel_levels(path, samples_per_tick())
+    if stereo_db < min_stereo_db:
+        path.unlink()
+        return stereo_db
+    tick = np.arange(len(level_db), dtype=np.int32)
+    write_table(out / "channels.parquet", {"tick": tick, "level_db_0": level_db[:, 0], "level_db_1": level_db[:, 1]})
+    return stereo_db
 
 
 def run(inputs: Inputs, out: Path, config: Config) -> None:
@@ -163,7 +199,8 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     heard = report.heard_samples > 0
     if config.require_audio and not heard:
         raise Reject("no_audio", streams=list(facts.streams), decoded_s=0.0, errors=report.errors[:3])
-    sound = audio_record(facts, report, table.start_s, n_samples) if heard else None
+    stereo_db = keep_channels(inputs.source, facts, table.start_s, n_samples, out, config.min_stereo_db)
+    sound = audio_record(facts, report, table.start_s, n_samples, stereo_db) if heard else None
     frames: Columns = {"frame": np.arange(len(table), dtype=np.int32), "pts": table.pts, "duration": table.duration}
     write_table(out / "frames.parquet", {**frames, "key": table.key})
     tick = np.arange(len(ticks.pts), dtype=np.int32)
@@ -180,4 +217,4 @@ def _sound(source: Path, facts: MediaFacts, zero_s: Fraction, n_samples: int, re
     return (np.zeros(min(SAMPLE_RATE, n_samples - at), np.float32) for at in seconds)
 
 
-STAGE = Stage(name="ingest", version=1, unit="video", config=Config, run=run)
+STAGE = Stage(name="ingest", version=2, unit="video", config=Config, run=run)

@@ -31,7 +31,10 @@ def write_video(path: Path, frames: Iterable[Image], spec: DialogueSpec, mix: Fl
 
     Args:
         frames: (H, W, 3) uint8 RGB in presentation order.
-        mix: (n,) sound at 16 kHz, sample 0 at the first frame's start.
+        mix: sound at 16 kHz, (n,) or in stereo (n, 2), sample 0 at the first frame's start.
+
+    Raises:
+        ConfigError: stereo sound in another container or codec than the usual MP4.
     """
     sound = None if spec.audio == "none" else mix
     usual = path.suffix == ".mp4" and spec.video_codec == "libx264" and spec.audio_offset_s == 0
@@ -39,6 +42,8 @@ def write_video(path: Path, frames: Iterable[Image], spec: DialogueSpec, mix: Fl
         size = (spec.width_px, spec.height_px)
         encode_video(path, frames, spec.fps, size, spec.crf, audio=sound, gop=spec.gop, preset="veryfast")
         return
+    if mix.ndim > 1:
+        raise ConfigError("stereo_bleed_db is for libx264 at a constant rate in .mp4, without audio_offset_s")
     scratch = path.with_name(f".{path.stem}.part{path.suffix}")
     with av.open(str(scratch), "w", options={"fflags": "+bitexact"}) as container:
         video = _add_video(container, spec)

@@ -35,10 +35,11 @@ def make_dialogue(spec: DialogueSpec, path: Path) -> Truth:
         MissingPart: ``spec.lines`` has a sentence outside the bank and libespeak-ng is absent.
         EncodeError: ffmpeg failed.
     """
-    mix, truth = make_speech(spec)
-    shots = plan_shots(spec, make_script(spec), len(truth.persons))
+    truth = make_speech(spec)[1]
+    script = make_script(spec)
+    shots = plan_shots(spec, script, len(truth.persons))
     frames = render_frames(load_head(), spec, shots, [p.pose for p in truth.persons])
-    write_video(path, frames, spec, mix)
+    write_video(path, frames, spec, script.sound)
     truth.save(path)
     if spec.fault is not None:
         make_faulty(spec.fault, path)

@@ -56,7 +56,9 @@ class Script:
         turns: by start time.
         phonemes: by person, then time.
         tracks: (2, T*640) float32 at 16 kHz, each person alone, without noise.
-        mix: (T*640,) float32, what the video's audio stream carries, without the container's offset.
+        mix: (T*640,) float32, what the video's audio stream carries, without the container's offset; of stereo sound
+            the mean of both channels.
+        sound: the same as the stream has it: ``mix``, or (T*640, 2) in stereo.
         speaking: (T, 2) bool, the person speaks at the tick's centre (pauses under 0.25 s bridged).
         states: (T,) int8, 0 silence, 1 person 0, 2 person 1, 3 both.
     """
@@ -65,6 +67,7 @@ class Script:
     phonemes: tuple[SpokenPhoneme, ...]
     tracks: FloatArray
     mix: FloatArray
+    sound: FloatArray
     speaking: npt.NDArray[np.bool_]
     states: npt.NDArray[np.int8]
 
@@ -85,11 +88,13 @@ def make_script(spec: DialogueSpec) -> Script:
         phonemes += [SpokenPhoneme(turn.person, p.start_s + begin, p.end_s + begin, p.ipa) for p in utterance.phonemes]
     phonemes.sort(key=lambda p: (p.person, p.start_s))
     speaking = _speaking(phonemes, spec.n_ticks)
+    sound = _mix(spec, tracks) if spec.stereo_bleed_db is None else _stereo(spec, tracks, spec.stereo_bleed_db)
     return Script(
         turns=tuple(turn for turn, _ in placed),
         phonemes=tuple(phonemes),
         tracks=tracks,
-        mix=_mix(spec, tracks),
+        mix=sound if sound.ndim == 1 else sound.mean(axis=1),
+        sound=sound,
         speaking=speaking,
         states=(speaking[:, 0] + 2 * speaking[:, 1]).astype(np.int8),
     )
@@ -204,6 +209,14 @@ def _mix(spec: DialogueSpec, tracks: FloatArray) -> FloatArray:
     if spec.audio_offset_s > 0:
         mix[: round(spec.audio_offset_s * SAMPLE_RATE_HZ)] = 0.0
     return mix
+
+
+def _stereo(spec: DialogueSpec, tracks: FloatArray, bleed_db: float) -> FloatArray:
+    rng = np.random.default_rng([spec.seed, 3])
+    noise = rng.normal(0.0, 10.0 ** (spec.noise_db / 20.0), tracks.shape)
+    heard = tracks + 10.0 ** (bleed_db / 20.0) * tracks[::-1] + noise
+    heard[:, : round(max(spec.audio_offset_s, 0.0) * SAMPLE_RATE_HZ)] = 0.0
+    return np.ascontiguousarray(np.clip(heard.T, -1.0, 1.0), np.float32)
 
 
 def _music(rng: np.random.Generator, n_samples: int) -> npt.NDArray[np.float64]:

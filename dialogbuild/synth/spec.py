@@ -44,6 +44,8 @@ class DialogueSpec:
         audio_offset_s: start of the sound in the container (AAC's silent priming comes up to 64 ms earlier); the sound
             stays in sync with the lips, and what lies before it is silent.
         noise_db: level of the room noise, dB of full scale.
+        stereo_bleed_db: stereo sound with person 0 in the left channel and person 1 in the right, each heard in the
+            other's channel this much weaker (dB, negative); None = mono. For constant rates in MP4.
         lines: own sentences as (person, text), spoken in this order; empty = the bank's.
         focal_over_width: the lens, focal length over the width of a 16:9 picture; 1.1 is a view of 49 degrees. People
             stand farther away in proportion (a dolly zoom), so that faces keep their size and only perspective changes.
@@ -68,6 +70,7 @@ class DialogueSpec:
     av_offset_s: float = 0.0
     audio_offset_s: float = 0.0
     noise_db: float = -62.0
+    stereo_bleed_db: float | None = None
     lines: tuple[tuple[int, str], ...] = ()
     focal_over_width: float = DEFAULT_FOCAL_OVER_WIDTH
     video_codec: str = "libx264"
@@ -86,6 +89,8 @@ class DialogueSpec:
             raise ConfigError(f"focal_over_width must be 0.5 to 10, not {self.focal_over_width}")
         if list(self.cuts) != sorted(set(self.cuts)) or any(not 0 < cut < self.duration_s for cut in self.cuts):
             raise ConfigError(f"cuts must ascend within (0, {self.duration_s}), not {self.cuts}")
+        if self.stereo_bleed_db is not None and (self.stereo_bleed_db > 0 or self.audio not in ("both", "one_voice")):
+            raise ConfigError("stereo_bleed_db must not be positive, and needs speech")
         if self.layout != "same_shot" and self.faces not in (1, 2):
             raise ConfigError(f"layout {self.layout} shows 1 or 2 faces, not {self.faces}")
 

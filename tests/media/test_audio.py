@@ -162,6 +162,17 @@ def test_resampled_tone_keeps_its_level_and_has_no_images(tmp_path):
     assert spectrum[10000] < 1e-4
 
 
+def test_one_sound_in_both_channels_keeps_its_level_in_mono(tmp_path):
+    tone = 0.9 * np.sin(np.arange(32000) * 0.1).astype(np.float32)
+    soundfile.write(tmp_path / "both.wav", np.stack([tone, tone], axis=1), 16000, subtype="FLOAT")
+    out = np.concatenate(list(iter_audio(tmp_path / "both.wav", 0, Fraction(0), 32000)))
+    assert np.abs(out - tone).max() < 1e-5, "3 dB more would clip"
+    pair = np.concatenate(list(iter_audio(tmp_path / "both.wav", 0, Fraction(0), 40000, channels=2)))
+    assert pair.shape == (40000, 2)
+    assert np.abs(pair[:32000, 1] - tone).max() < 1e-5
+    assert not pair[32000:].any()
+
+
 def test_flac_holds_what_was_written_to_16_bits_and_clips_instead_of_wrapping(tmp_path):
     samples = np.linspace(-1.5, 1.5, 4001, dtype=np.float32)
     assert write_flac(tmp_path / "a.flac", [samples[:1000], samples[1000:]]) == 4001

@@ -14,6 +14,8 @@ from media_files import ffmpeg, find_chirp, make_vfr, make_video
 from dialogbuild.artifact import Inputs, file_sha256, run_stage
 from dialogbuild.errors import Reject
 from dialogbuild.media.audio import read_audio
+from dialogbuild.media.channels import read_channels
+from dialogbuild.media.encode import encode_video
 from dialogbuild.media.probe import probe
 from dialogbuild.media.scan import scan_frames
 from dialogbuild.stages import ingest
@@ -315,3 +317,47 @@ def test_a_real_clip_without_sound_and_a_sound_file_are_rejected(clips_dir, tmp_
     assert rejected(clips_dir / "head_silent.mp4", tmp_path).reason == "no_audio"
     assert rejected(clips_dir / "ami_sample.wav", tmp_path).reason == "not_a_video"
     assert rejected(clips_dir / "ami_sample.rttm", tmp_path).reason == "not_a_video"
+
+
+def stereo_video(path: Path, sound: np.ndarray) -> Path:
+    frames = (np.full((64, 64, 3), k % 200, np.uint8) for k in range(100))
+    encode_video(path, frames, Fraction(25), (64, 64), audio=sound, preset="ultrafast")
+    return path
+
+
+def turns_in_channels() -> np.ndarray:
+    """Four seconds: a voice in the left channel, then another one in the right, each 12 dB weaker in the other."""
+    noise = np.random.default_rng(0).standard_normal((64000, 2))
+    voice = 0.04 * np.stack([np.convolve(column, np.hanning(31), "same") for column in noise.T], axis=1)
+    voice[32000:, 0] = voice[:32000, 1] = 0.0
+    return np.asarray(voice + 0.25 * voice[:, ::-1], np.float32)
+
+
+def test_channels_that_differ_are_kept_and_their_levels_are_told(tmp_path):
+    sound = turns_in_channels()
+    out = run(stereo_video(tmp_path / "two.mp4", sound), tmp_path / "out")
+    channels = read_channels(out / "channels.flac", 0, 64000)
+    mix = read_audio(out / "audio.flac")
+    assert channels.shape == (2, len(mix))
+    assert np.abs(channels.mean(axis=0) - mix).max() < 1e-3, "the mono file is the mean of both channels"
+    correlation = np.array([[np.corrcoef(channels[i], sound[:, j])[0, 1] for j in (0, 1)] for i in (0, 1)])
+    assert (np.diag(correlation) > 0.9).all(), "AAC at 128 kbit/s, and no channel exchanged or shifted"
+    levels = read_table(out / "channels.parquet")
+    apart_db = levels["level_db_0"] - levels["level_db_1"]
+    assert levels["tick"].tolist() == list(range(100))
+    assert np.median(apart_db[5:45]) == pytest.approx(12.0, abs=1.0)
+    assert np.median(apart_db[55:95]) == pytest.approx(-12.0, abs=1.0)
+    assert json.loads((out / "video.json").read_text())["audio"]["stereo_db"] > -5.0
+
+
+def test_one_sound_in_two_channels_is_kept_once(tmp_path):
+    sound = np.repeat(turns_in_channels()[:, :1], 2, axis=1)
+    out = run(stereo_video(tmp_path / "same.mp4", sound), tmp_path / "out")
+    assert not list(out.glob("channels.*"))
+    assert json.loads((out / "video.json").read_text())["audio"]["stereo_db"] < -60.0
+
+
+def test_mono_sound_has_no_channels_to_compare(tmp_path):
+    out = run(stereo_video(tmp_path / "mono.mp4", turns_in_channels()[:, 0]), tmp_path / "out")
+    assert not list(out.glob("channels.*"))
+    assert json.loads((out / "video.json").read_text())["audio"]["stereo_db"] is None

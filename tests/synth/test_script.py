@@ -61,6 +61,17 @@ def test_audio_kinds(audio: str, speakers: set[int], is_silent: bool) -> None:
     assert (np.abs(script.mix).max() == 0) == is_silent
 
 
+def test_in_stereo_each_person_has_a_channel_and_bleeds_into_the_other() -> None:
+    script = make_script(DialogueSpec(seed=5, duration_s=10.0, stereo_bleed_db=-20.0, noise_db=-90.0))
+    expected = script.tracks + 0.1 * script.tracks[::-1]
+    assert script.sound.shape == (10 * 25 * SAMPLES_PER_TICK, 2)
+    assert np.abs(script.sound.T - expected).max() < 2e-4
+    assert np.array_equal(script.mix, script.sound.mean(axis=1))
+    mono = make_script(DialogueSpec(seed=5, duration_s=10.0))
+    assert mono.sound is mono.mix
+    assert np.array_equal(mono.tracks, script.tracks), "the same words either way"
+
+
 def test_a_minute_and_a_half_does_not_run_out_of_sentences() -> None:
     script = make_script(DialogueSpec(duration_s=90.0))
     gaps_s = np.diff(np.flatnonzero(script.states > 0)) / 25
@@ -95,7 +106,7 @@ def test_frames_and_ticks_of_regular_and_irregular_rates() -> None:
 
 @pytest.mark.parametrize("bad", [
     {"faces": 4}, {"width_px": 641}, {"cuts": (9.0,)}, {"cuts": (2.0, 1.0)}, {"duration_s": 0.0},
-    {"layout": "split_screen", "faces": 3},
+    {"layout": "split_screen", "faces": 3}, {"stereo_bleed_db": 3.0}, {"stereo_bleed_db": -20.0, "audio": "music"},
 ])  # fmt: skip
 def test_impossible_specs_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
