@@ -1,7 +1,7 @@
-"""One audio track per person from a mono mix: a soft mask on speaking posteriors.
+"""One audio track per person: the person's own channel, or of a mono mix a soft mask on speaking posteriors.
 
 A mask attenuates the other person's turns; it cannot separate two voices that sound at once. Where both speak, both
-tracks hold the mix, and the motion table's ``state`` says so.
+tracks hold the mix, and the motion table's ``state`` says so. How much of the other is left is measured either way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from dialogbuild.dataset.schema import AUDIO_RATE_HZ, SAMPLES_PER_TICK
+from dialogbuild.dataset.schema import AUDIO_RATE_HZ, SAMPLES_PER_TICK, TICK_HZ
 
 Float = NDArray[np.float32]
 
@@ -72,6 +72,46 @@ def person_tracks(
         raise ValueError(f"the mix has {mix.shape} samples, {len(p_speak)} ticks take {n}")
     gains = tick_gains(p_speak, overlap)
     return np.stack([np.asarray(mix * sample_gains(gains[:, k], ramp_s, floor_db), np.float32) for k in (0, 1)])
+
+
+def bleed(tracks: NDArray[Any], state: NDArray[Any]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """How much of the other person is in each track, judged by who speaks according to the labels.
+
+    Args:
+        tracks: (2, T*640). state: (T,) 0 silence, 1 person 0, 2 person 1, 3 both.
+
+    Returns:
+        Of both tracks, the level while the other speaks alone over the level while the own person does, dB; and how
+        much of the sound in the other's turns is the other's voice: the greatest correlation with the other's track
+        there within 10 ms, 0..1. Zeros where one of them speaks alone for less than half a second. A tick beside
+        another state does not count: turns' ends are known to about a tick.
+    """
+    alone = [_inner(state == 1), _inner(state == 2)]
+    if min(mask.sum() for mask in alone) < TICK_HZ // 2:
+        return (0.0, 0.0), (0.0, 0.0)
+    power = np.square(tracks.astype(np.float64)).reshape(2, -1, SAMPLES_PER_TICK).mean(axis=2)
+    level_db = [10.0 * np.log10((power[k][alone[1 - k]].mean() + 1e-12) / (power[k][alone[k]].mean() + 1e-12))
+                for k in (0, 1)]  # fmt: skip
+    shared = [_correlation(tracks[:, np.repeat(alone[1 - k], SAMPLES_PER_TICK)]) for k in (0, 1)]
+    return (float(level_db[0]), float(level_db[1])), (shared[0], shared[1])
+
+
+def _inner(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return mask & np.roll(mask, 1) & np.roll(mask, -1)
+
+
+def _correlation(pair: NDArray[Any]) -> float:
+    """Greatest absolute correlation of two signals (2, n) over lags of 10 ms, from blocks of two seconds."""
+    size, reach = 2 * AUDIO_RATE_HZ, AUDIO_RATE_HZ // 100
+    product = np.zeros(2 * reach + 1)
+    energy = np.zeros(2)
+    for start in range(0, pair.shape[1], size):
+        block = pair[:, start : start + size].astype(np.float64)
+        spectrum = np.fft.rfft(block, block.shape[1] + 2 * reach, axis=1)
+        cross = np.fft.irfft(spectrum[0] * np.conj(spectrum[1]), block.shape[1] + 2 * reach)
+        product += np.concatenate([cross[-reach:], cross[: reach + 1]])
+        energy += (block**2).sum(axis=1)
+    return float(min(np.abs(product).max() / np.sqrt(energy.prod() + 1e-18), 1.0))
 
 
 def flac_length(path: Path) -> int:

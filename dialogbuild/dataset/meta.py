@@ -108,7 +108,8 @@ license: other
 - Format {facts["format_version"]}; axes, units and joint order: `meta/conventions/{facts["convention_id"]}.json`.
 - Identities are told apart within a video; nobody is recognised across videos. Splits keep whole groups of linked
   identities, conversations and source files together.
-- Per-person audio is the mix under a soft mask: where both speak, both tracks hold the mix (`motion.state` = 3).
+- Per-person audio is the person's own channel where a stereo source separates the two, else the mix under a soft mask,
+  which holds both voices where both speak (`motion.state` = 3): `tracks.audio_method`, `tracks.bleed_db`.
 - Labels are estimates. Every row has residuals and posterior sigmas in `frames/quality` and validity bits in
   `motion.valid`: use them.
 

@@ -153,8 +153,13 @@ def conversation_row(
     pts: Array,
     states: Columns,
     turns: list[dict[str, Any]],
+    offset: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The conversation's row without its split; speaking times are counted from the clip's states. ``pts`` (T,)."""
+    """The conversation's row without its split; speaking times are counted from the clip's states.
+
+    Args:
+        pts: (T,). offset: the three ``av_offset_`` columns.
+    """
     state = states["state"]
     return {
         "conversation_id": clip_id,
@@ -171,6 +176,7 @@ def conversation_row(
         "silence_s": float((state == 0).sum() / TICK_HZ),
         "n_turns": sum(t["kind"] == "turn" for t in turns),
         "n_backchannels": sum(t["kind"] == "backchannel" for t in turns),
+        **offset,
     }
 
 
@@ -183,9 +189,19 @@ def video_row(video: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def track_row(
-    clip_id: str, video_id: str, person: int, side: str, camera: Mapping[str, Any], valid: Array
+    clip_id: str,
+    video_id: str,
+    person: int,
+    side: str,
+    camera: Mapping[str, Any],
+    valid: Array,
+    sound: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The track's row without files and offsets. ``valid`` (T,) is the motion family's bit mask."""
+    """The track's row without files and offsets.
+
+    Args:
+        valid: (T,) the motion family's bit mask. sound: audio_method, bleed_db and bleed_corr.
+    """
     intrinsics = ("focal_px", "focal_sigma_px", "cx_px", "cy_px", "width_px", "height_px")
     return {
         "track_id": track_name(clip_id, person),
@@ -197,6 +213,7 @@ def track_row(
         **{name: camera[name] for name in intrinsics},
         "n_rows": len(valid),
         "valid_frac": float(bit(valid, "fit_ok").mean()),
+        **sound,
     }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-FORMAT_VERSION: Final = "1.1.0"
+FORMAT_VERSION: Final = "1.2.0"
 AUDIO_RATE_HZ: Final = 16_000
 TICK_HZ: Final = 25
 SAMPLES_PER_TICK: Final = AUDIO_RATE_HZ // TICK_HZ
@@ -106,6 +106,10 @@ def _pixel(name: str, meaning: str, unit: str, high: float | None = None) -> Col
     return Column(name, "float32", meaning, unit, 0, 0, high, "1.1.0")
 
 
+def _sound(name: str, meaning: str, unit: str, low: float | None = None, high: float | None = None) -> Column:
+    return Column(name, "float32", meaning, unit, 0, low, high, "1.2.0")
+
+
 _ROW_KEY = (
     Column("track_id", "string", "stream of one person in one conversation; see tracks"),
     Column("tick", "int32", "index on the clip's 25 fps timeline, 0 at the clip's start", "tick", 0, 0),
@@ -156,6 +160,18 @@ CONVERSATIONS = Table(
         Column("silence_s", "float32", "nobody speaks", "s", 0, 0),
         Column("n_turns", "int32", "turns, backchannels not counted", "", 0, 0),
         Column("n_backchannels", "int32", "backchannels", "", 0, 0),
+        _sound(
+            "av_offset_ms",
+            "how late the source's sound is against its picture; negative = early; 0 where its sigma is 0",
+            "ms",
+        ),
+        _sound("av_offset_sigma_ms", "posterior standard deviation of av_offset_ms; 0 = not measured", "ms", 0),
+        _sound(
+            "av_offset_applied_ms",
+            "by how much this clip's sound was moved earlier than in the source; where the offset that is left is "
+            "measured and within two sigma of zero, motion.valid has sync_ok",
+            "ms",
+        ),
         Column("split", "string", "train, val or test"),
     ),
 )
@@ -211,6 +227,30 @@ TRACKS = Table(
         Column("audio_file", "string", "this person's audio, n_rows*640 samples"),
         Column("mix_file", "string", "the conversation's mono mix, n_rows*640 samples"),
         Column("valid_frac", "float32", "share of rows whose fit_ok bit is set", "", 0, 0, 1),
+        Column(
+            "audio_method",
+            "string",
+            "how audio_file was made: stereo (the person's own channel) or mask (the mix, the other's turns muted; "
+            "where motion.state is 3 it holds both voices)",
+            "",
+            0,
+            None,
+            None,
+            "1.2.0",
+        ),
+        _sound(
+            "bleed_db",
+            "level of audio_file while the other speaks alone over that while this person does; 0 = not measured",
+            "dB",
+        ),
+        _sound(
+            "bleed_corr",
+            "greatest correlation of both audio_files within 10 ms while the other speaks alone: 1 = what is left "
+            "there is the other's voice, 0 = it is not, or was not measured",
+            "",
+            0,
+            1,
+        ),
         Column("convention_id", "string", "meta/conventions/<id>.json"),
     ),
 )

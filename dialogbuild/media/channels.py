@@ -44,14 +44,13 @@ def channel_levels(path: Path, samples_per_tick: int) -> tuple[np.ndarray[Any, n
 
 
 def read_channels(path: Path, start: int, stop: int) -> F32:
-    """Samples [start, stop) of a stereo file as (2, n) float32.
-
-    Raises:
-        ValueError: the file has not two channels.
-    """
+    """Samples [start, stop) of a sound file as (channels, n) float32; zero outside the recording."""
     import soundfile
 
-    samples, _ = soundfile.read(path, start=start, stop=stop, dtype="float32", always_2d=True)
-    if samples.shape[1] != 2:
-        raise ValueError(f"{path.name} has {samples.shape[1]} channels, expected two")
-    return np.ascontiguousarray(samples.T, dtype=np.float32)
+    info = soundfile.info(path)
+    out = np.zeros((info.channels, stop - start), np.float32)
+    first, last = max(start, 0), min(stop, info.frames)
+    if last > first:
+        samples, _ = soundfile.read(path, start=first, stop=last, dtype="float32", always_2d=True)
+        out[:, first - start : last - start] = samples.T
+    return out

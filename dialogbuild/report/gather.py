@@ -205,9 +205,31 @@ def clip_card(clip: Clip, head: HeadModel | None) -> Card:
         ("overlap", f"{row['overlap_s']:.1f} s"),
         ("silence", f"{row['silence_s']:.1f} s"),
         ("turns", f"{row['n_turns']} + {row['n_backchannels']} backchannels"),
+        ("sound against picture", _sync(row)),
+        ("sound per person", _sound(clip)),
     )
     timeline = clip_timeline(clip, sorted(marked))
     return Card(clip.id, row["split"], clip.n_ticks / 25, facts, timeline, clip_precision(clip), tuple(strips))
+
+
+def _sync(row: Mapping[str, Any]) -> str:
+    """The offset of the sound; datasets before 1.2.0 do not say."""
+    if not row.get("av_offset_sigma_ms"):
+        return "not measured"
+    applied = row["av_offset_applied_ms"]
+    moved = f", moved by {applied:.0f} ms" if applied else ""
+    late = "late" if row["av_offset_ms"] >= 0 else "early"
+    return f"{abs(row['av_offset_ms']):.0f} ms {late}, sigma {row['av_offset_sigma_ms']:.0f} ms{moved}"
+
+
+def _sound(clip: Clip) -> str:
+    tracks = {role: person.track for role, person in clip.persons.items()}
+    told = [
+        f"{role} {t['audio_method']}" + (f", the other {t['bleed_db']:.0f} dB" if t["bleed_db"] else "")
+        for role, t in tracks.items()
+        if "audio_method" in t
+    ]
+    return "; ".join(told) or "mask"
 
 
 def clip_timeline(clip: Clip, ticks: Sequence[int] = ()) -> str:

@@ -1,9 +1,9 @@
 """shard: one clip's part of the dataset, in the dataset's own schema.
 
-reads   ingest     video.json, ticks.parquet, audio.flac
+reads   ingest     video.json, ticks.parquet, audio.flac, and where they exist channels.flac, channels.parquet
         tracks     tracks.parquet        track, tick, box_px, score
         landmarks  landmarks.parquet     the same rows: lmk_px, lmk_z_px, presence, ok, crop_px, mask_bits
-        assign     persons.parquet, track_person.parquet, states.parquet, turns.parquet
+        assign     persons.parquet, track_person.parquet, states.parquet, turns.parquet, assign.json (av_offset)
         segment    clips.parquet         clip_id, start_tick, end_tick, shots
         identity   identity.parquet, camera.json
         fit_flame  motion.parquet        person, tick, head parameters, sigmas, colour errors, valid
@@ -11,7 +11,8 @@ reads   ingest     video.json, ticks.parquet, audio.flac
 writes  motion.parquet landmarks.parquet quality.parquet   track_id, tick, ... (see dataset/schema.py)
         media/<track>.mp4                512x512 crop per person, one frame per tick
         media/<track>.flac, media/<clip>_mix.flac          mono 16 kHz, ticks*640 samples
-        clip.json                        rows of videos, conversations, identities, tracks, turns; conventions; hashes
+        clip.json                        rows of videos, conversations, identities, tracks, turns; conventions; hashes;
+                                         sound: whose the channels are, and the offset that was applied
 rejects nothing: what reaches it has passed the gate
 """
 
@@ -19,9 +20,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +31,16 @@ from pydantic import Field
 
 from dialogbuild.artifact import Inputs, Stage
 from dialogbuild.config import StageConfig
-from dialogbuild.dataset import audio, crop, rows, stats
+from dialogbuild.dataset import crop, rows, sound, stats
 from dialogbuild.dataset.arrow import to_arrow, write_parquet
 from dialogbuild.dataset.conventions import conventions, is_procedural
 from dialogbuild.dataset.part import write_part
-from dialogbuild.dataset.schema import CROP_PX, LANDMARKS, MOTION, QUALITY, SAMPLES_PER_TICK, TICK_HZ
+from dialogbuild.dataset.schema import CROP_PX, LANDMARKS, MOTION, QUALITY, TICK_HZ, VALID_BITS
 from dialogbuild.errors import DatasetError
 from dialogbuild.tables import Columns, read_table
+
+if TYPE_CHECKING:
+    from dialogbuild.dialogue.channels import ChannelOwners
 
 
 class Config(StageConfig):
@@ -49,6 +54,14 @@ class Config(StageConfig):
     mask_ramp_s: float = Field(0.02, ge=0, le=0.04, description="seconds; shorter ramps click, longer ones eat onsets")
     mask_floor_db: float = Field(
         -60.0, ge=-120, le=0, description="decibel; level of the other's turns, as in recordings of separate channels"
+    )
+    use_channels: bool = Field(
+        True, description="take each person's own channel where stereo channels separate the two; false = always masks"
+    )
+    apply_av_offset: bool = Field(
+        False,
+        description="move the sound by the offset that stage assign measured, if it is beyond two sigma; turns and "
+        "states stay where they were decoded",
     )
 
 
@@ -78,14 +91,25 @@ def _crop_frames(
             yield crop.warp(image, matrices[k].reshape(2, 3)) if shown[k] else black
 
 
-def _write_audio(inputs: Inputs, out: Path, span: tuple[int, int], states: Columns, config: Config) -> None:
-    from dialogbuild.media.audio import read_audio, write_flac
+def _owners(ingest: Path, states: Columns, config: Config) -> ChannelOwners | None:
+    """Whose the channels are, judged over the whole video; None where there is one channel."""
+    from dialogbuild.dialogue.channels import channel_owners
 
-    mix = read_audio(inputs["ingest"] / "audio.flac", *(k * SAMPLES_PER_TICK for k in span))
-    p_speak = np.stack([states["p_speak_0"], states["p_speak_1"]], axis=1)
-    tracks = audio.person_tracks(mix, p_speak, states["state"] == 3, config.mask_ramp_s, config.mask_floor_db)
-    write_flac(out / "media" / f"{inputs.item}_mix.flac", [mix])
-    for person, samples in enumerate(tracks):
+    if not config.use_channels or not (ingest / "channels.parquet").is_file():
+        return None
+    levels = read_table(ingest / "channels.parquet")
+    level_db, p_speak = (
+        np.stack([table[f"{name}_{k}"] for k in (0, 1)], axis=1).astype(np.float64)
+        for table, name in ((levels, "level_db"), (states, "p_speak"))
+    )
+    return channel_owners(level_db, p_speak, TICK_HZ)
+
+
+def _write_audio(inputs: Inputs, out: Path, heard: sound.ClipSound) -> None:
+    from dialogbuild.media.audio import write_flac
+
+    write_flac(out / "media" / f"{inputs.item}_mix.flac", [heard.mix])
+    for person, samples in enumerate(heard.tracks):
         write_flac(out / "media" / f"{rows.track_name(inputs.item, person)}.flac", [samples])
 
 
@@ -162,7 +186,13 @@ def _identity_rows(inputs: Inputs, identity: Columns, camera: dict[str, Any]) ->
 
 
 def _record(
-    inputs: Inputs, span: tuple[int, int], n_shots: int, states: Columns, persons: list[dict[str, Any]]
+    inputs: Inputs,
+    span: tuple[int, int],
+    n_shots: int,
+    states: Columns,
+    persons: list[dict[str, Any]],
+    heard: sound.ClipSound,
+    sync: sound.Sync,
 ) -> dict[str, Any]:
     """``clip.json`` without its file list."""
     camera = json.loads((inputs["identity"] / "camera.json").read_text())
@@ -172,13 +202,14 @@ def _record(
     sides = dict(zip(listed["person"].tolist(), listed["side"].tolist(), strict=True))
     motion = [p["motion"] for p in persons]
     fitted = [rows.bit(m["valid"], "fit_ok") for m in motion]
-    talk = (inputs.video_id, inputs.item, span, n_shots, motion[0]["pts"], states, turns)
+    talk = (inputs.video_id, inputs.item, span, n_shots, motion[0]["pts"], states, turns, sync.columns())
     return {
         "video": rows.video_row(json.loads((inputs["ingest"] / "video.json").read_text())),
         "conversation": rows.conversation_row(*talk),
         "identities": _identity_rows(inputs, identity, camera),
         "tracks": [
-            rows.track_row(inputs.item, inputs.video_id, k, sides[k], camera, m["valid"]) for k, m in enumerate(motion)
+            rows.track_row(inputs.item, inputs.video_id, k, sides[k], camera, m["valid"], heard.facts(k))
+            for k, m in enumerate(motion)
         ],
         "turns": turns,
         "convention": conventions(_head_facts(camera, identity["shape"].shape[1], motion[0]["expr"].shape[1])),
@@ -195,15 +226,26 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     start, stop, n_shots = _span(inputs)
     span = (start, stop)
     (out / "media").mkdir()
-    states = _where(s := read_table(inputs["assign"] / "states.parquet"), (s["tick"] >= start) & (s["tick"] < stop))
+    everything = read_table(inputs["assign"] / "states.parquet")
+    states = _where(everything, (everything["tick"] >= start) & (everything["tick"] < stop))
     persons = _person_columns(inputs, span, states, config)
-    record = _record(inputs, span, n_shots, states, persons)
+    offset = json.loads((inputs["assign"] / "assign.json").read_text()).get("av_offset")
+    sync = sound.decide_sync(offset, config.apply_av_offset)
+    if sync.is_ok:
+        for person in persons:
+            person["motion"]["valid"] = person["motion"]["valid"] | np.uint32(1 << VALID_BITS["sync_ok"])
+    owners = _owners(inputs["ingest"], everything, config)
+    channel = None if owners is None else owners.channel
+    mask = (config.mask_ramp_s, config.mask_floor_db)
+    heard = sound.clip_sound(inputs["ingest"], span, everything, channel, sync.late_samples, *mask)
+    record = _record(inputs, span, n_shots, states, persons, heard, sync)
+    record["sound"] = {"applied_av_offset_ms": sync.applied_ms, "channels": None if owners is None else asdict(owners)}
     head = record["convention"]["head_model"]
     widths = {"E": head["n_expr"], "S": head["n_shape"]}
     for family in (MOTION, LANDMARKS, QUALITY):
         parts = [to_arrow(family, person[family.name], widths) for person in persons]
         write_parquet(out / f"{family.name}.parquet", family, parts, widths)
-    _write_audio(inputs, out, span, states, config)
+    _write_audio(inputs, out, heard)
     ticks = read_table(inputs["ingest"] / "ticks.parquet")
     _write_video(inputs, out, ticks, span, [person["landmarks"] for person in persons], config)
     write_part(out, record)
@@ -211,7 +253,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 STAGE = Stage(
     name="shard",
-    version=3,
+    version=4,
     unit="clip",
     config=Config,
     run=run,

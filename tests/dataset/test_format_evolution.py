@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fabricate import fabricate, shard_parts
 
-from dialogbuild.dataset import schema
+from dialogbuild.dataset import rows, schema
 from dialogbuild.dataset.reader import open_dataset
 from dialogbuild.dataset.schema import FAMILIES, FORMAT_VERSION, QUALITY, RELATIONS, TABLES
 from dialogbuild.dataset.validate import validate
@@ -16,6 +16,7 @@ from dialogbuild.stages import shard
 
 FIRST = "1.0.0"
 NEW = {c.name for c in QUALITY.columns if c.since == "1.1.0"}
+NEW_IN_TALKS = {"av_offset_ms", "av_offset_sigma_ms", "av_offset_applied_ms"}
 
 
 @pytest.fixture
@@ -26,6 +27,8 @@ def old(tmp_path: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "FORMAT_VERSION", FIRST)
         patch.setattr(shard, "_identity_rows", _identity_rows_of(FIRST))
+        for name in ("conversation", "track"):
+            patch.setattr(rows, f"{name}_row", _row_of(f"{name}s", getattr(rows, f"{name}_row")))
         try:
             for table in tables:
                 object.__setattr__(table, "columns", table.at(FIRST).columns)
@@ -43,11 +46,19 @@ def _identity_rows_of(version):
     return lambda *given: [{k: v for k, v in row.items() if k in known} for row in now(*given)]
 
 
+def _row_of(table, now):
+    """A row without the columns that came after the first version."""
+    later = {c.name for c in schema.TABLES[table].columns if c.since != FIRST}
+    return lambda *given: {k: v for k, v in now(*given).items() if k not in later}
+
+
 def test_an_older_minor_version_opens_and_is_valid_without_the_columns_that_came_later(old):
     dataset = open_dataset(old)
     assert dataset.info["format_version"] == FIRST
     clip = dataset.read_clip()
     assert not NEW & set(clip.persons["A"].quality)
+    assert not NEW_IN_TALKS & (set(dataset.table("conversations")) | set(clip.row))
+    assert "audio_method" not in clip.persons["A"].track
     assert set(TABLES["quality"].at(FIRST).columns) == {c for c in QUALITY.columns if c.name not in NEW}
     assert validate(old, deep=True) == []
 
@@ -63,6 +74,8 @@ def test_publishing_over_an_older_dataset_writes_the_current_format(old, tmp_pat
     dataset = open_dataset(old)
     assert dataset.info["format_version"] == FORMAT_VERSION
     assert set(dataset.read_clip().persons["B"].quality) >= NEW
+    assert set(dataset.table("conversations")) >= NEW_IN_TALKS
+    assert set(dataset.table("tracks")["audio_method"]) == {"mask"}
     assert validate(old, deep=True) == []
 
 
