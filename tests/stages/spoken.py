@@ -48,7 +48,10 @@ def spoken(root: Path, noise_px: float = 0.25, people: Sequence[int] | None = No
     for path in dirs.values():
         path.mkdir(parents=True, exist_ok=True)
     facts = {"n_ticks": truth.n_ticks, "fps": [25, 1], "width_px": truth.spec.width_px}
+    time_base = [truth.time_base.numerator, truth.time_base.denominator]
+    facts |= {"time_base": time_base, "start_pts": int(truth.frame_pts[0])}
     write_json(dirs["ingest"] / "video.json", facts)
+    write_table(dirs["ingest"] / "ticks.parquet", {"pts": truth.frame_pts[truth.tick_frames]})
     write_flac(dirs["ingest"] / "audio.flac", [sound])
     frames = truth.tick_frames
     shot_of = np.searchsorted(truth.shot_frames[:, 1], frames, side="right")
