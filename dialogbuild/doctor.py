@@ -28,7 +28,7 @@ _PROGRAMS = (
 
 def lines() -> list[str]:
     """The report of ``dialogbuild doctor``."""
-    return [*_versions(), "", *_optional(), "", *_programs(), "", *_devices(), "", *_heads()]
+    return [*_versions(), "", *_optional(), "", *_programs(), "", *_devices(), "", *_backends(), "", *_heads()]
 
 
 def _versions() -> Iterator[str]:
@@ -71,6 +71,29 @@ def _devices() -> Iterator[str]:
         yield f"  CUDA: {torch.cuda.get_device_name(0)}"
     else:
         yield "  no CUDA device: everything runs on the CPU"
+
+
+def _backends() -> Iterator[str]:
+    from dialogbuild.dialogue.embedding import resolve_backend
+    from dialogbuild.dialogue.vad import silero_path
+    from dialogbuild.errors import MissingPart
+
+    yield "diarization: backend in [diarize] of the recipe"
+    try:
+        silero_path()
+        yield f"  ok       offline, the default: silero voice activity, {resolve_backend('auto')} voices"
+    except MissingPart as error:
+        yield f"  absent   offline, the default: {error}"
+    bring = "pyannote_path = 'folder of a pipeline with its models' (docs/packages.md)"
+    try:
+        version = importlib.metadata.version("pyannote.audio")
+        yield f"  bring    pyannote: pyannote.audio {version} is here; set {bring}"
+    except importlib.metadata.PackageNotFoundError:
+        yield (
+            "  absent   pyannote: pip install 'dialogbuild[pyannote]', or name another environment's interpreter: "
+            f"pyannote_python = 'path/to/python'; and set {bring}"
+        )
+    yield "  bring    rttm: your own turns; set rttm_dir = 'folder with NAME.rttm for each video'"
 
 
 def _heads() -> Iterator[str]:

@@ -65,6 +65,8 @@ def test_settings_show_value_unit_and_reason() -> None:
 
 def test_doctor_names_the_built_in_head_and_the_devices() -> None:
     text = call("doctor").stdout
+    for backend in ("offline, the default", "pyannote: ", "rttm: "):
+        assert backend in text
     assert "procedural-v1" in text
     assert "CPU cores" in text
 
