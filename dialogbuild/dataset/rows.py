@@ -230,3 +230,10 @@ def identity_name(video_id: str, person: int) -> str:
 def bit(valid: Array, name: str) -> NDArray[np.bool_]:
     """One bit of the ``valid`` mask, by its name in the schema. (T,) uint32 -> (T,) bool."""
     return np.asarray((valid >> VALID_BITS[name]) & 1, bool)
+
+
+def with_sync(valid: Array, is_ok: bool) -> NDArray[np.uint32]:
+    """The mask with ``sync_ok`` set or cleared on every row that says anything. (T,) uint32."""
+    flag = np.uint32(1 << VALID_BITS["sync_ok"])
+    cleared = valid & ~flag
+    return np.asarray(np.where(cleared > 0, cleared | flag, cleared) if is_ok else cleared, np.uint32)

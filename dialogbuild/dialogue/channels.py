@@ -10,7 +10,7 @@ import numpy as np
 from dialogbuild.dialogue.pcm import Array
 
 Reason = Literal["ok", "short", "mixed"]
-_MIN_SOLO_S = 2.0  # of each person: a sentence
+_MIN_SOLO_S = 1.5  # of each person: a short sentence
 _MIN_GAP_DB = 6.0  # below, a mask on who speaks takes more of the other away
 _MIN_AGREEMENT = 0.85  # the rest are wrong labels at the ends of turns, and backchannels that were missed
 _QUIET_DB = 40.0  # under the loud parts: pauses within a turn, where channels hold noise only

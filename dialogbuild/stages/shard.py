@@ -35,7 +35,7 @@ from dialogbuild.dataset import crop, rows, sound, stats
 from dialogbuild.dataset.arrow import to_arrow, write_parquet
 from dialogbuild.dataset.conventions import conventions, is_procedural
 from dialogbuild.dataset.part import write_part
-from dialogbuild.dataset.schema import CROP_PX, LANDMARKS, MOTION, QUALITY, TICK_HZ, VALID_BITS
+from dialogbuild.dataset.schema import CROP_PX, LANDMARKS, MOTION, QUALITY, TICK_HZ
 from dialogbuild.errors import DatasetError
 from dialogbuild.tables import Columns, read_table
 
@@ -231,9 +231,8 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     persons = _person_columns(inputs, span, states, config)
     offset = json.loads((inputs["assign"] / "assign.json").read_text()).get("av_offset")
     sync = sound.decide_sync(offset, config.apply_av_offset)
-    if sync.is_ok:
-        for person in persons:
-            person["motion"]["valid"] = person["motion"]["valid"] | np.uint32(1 << VALID_BITS["sync_ok"])
+    for person in persons:
+        person["motion"]["valid"] = rows.with_sync(person["motion"]["valid"], sync.is_ok)
     owners = _owners(inputs["ingest"], everything, config)
     channel = None if owners is None else owners.channel
     mask = (config.mask_ramp_s, config.mask_floor_db)

@@ -1,17 +1,20 @@
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fabricate import fabricate, shard_outcome
 
-from dialogbuild.artifact import file_sha256
+from dialogbuild.artifact import file_sha256, write_json
 from dialogbuild.dataset.part import read_part
-from dialogbuild.dataset.rows import source_rows, turn_rows
+from dialogbuild.dataset.rows import bit, source_rows, turn_rows
 from dialogbuild.dataset.schema import FAMILIES, MOTION, SAMPLES_PER_TICK
 from dialogbuild.errors import DatasetError
-from dialogbuild.media.audio import read_audio
+from dialogbuild.media.audio import read_audio, to_pcm16, write_flac
+from dialogbuild.media.channels import channel_levels
 from dialogbuild.stages.shard import STAGE
 from dialogbuild.tables import from_arrow, read_table, write_table
 
@@ -82,6 +85,44 @@ def test_audio_of_each_person_and_the_mix_is_exactly_640_samples_per_tick(part, 
     assert np.array_equal(b[both], mix[both])
     only_b = np.repeat(np.convolve(state == 2, np.ones(3), "same") == 3, SAMPLES_PER_TICK)
     assert np.abs(a[only_b]).mean() < 0.05 * np.abs(mix[only_b]).mean()
+
+
+def test_stereo_channels_and_a_late_sound_reach_the_part(made, clip, part, tmp_path):
+    start, stop = made.clips[clip]
+    inputs, n = made.inputs(clip), len(read_audio(made.dirs["ingest"] / "audio.flac"))
+    ingest, assign = (Path(shutil.copytree(inputs[name], tmp_path / name)) for name in ("ingest", "assign"))
+    states = read_table(assign / "states.parquet")
+    states["state"] = np.repeat(np.array([1, 2], np.int8), len(states["tick"]) // 2)
+    states |= {f"p_speak_{k}": np.where(states["state"] == k + 1, 0.97, 0.03).astype(np.float32) for k in (0, 1)}
+    write_table(assign / "states.parquet", states)
+    state = np.repeat(states["state"], SAMPLES_PER_TICK)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((n, 2)).astype(np.float32)
+    stereo = np.where(np.stack([state == 2, state == 1], axis=1), noise, 0.1 * noise)  # person 0 on the right
+    write_flac(ingest / "channels.flac", [stereo], channels=2)
+    level_db, _ = channel_levels(ingest / "channels.flac", SAMPLES_PER_TICK)
+    write_table(ingest / "channels.parquet", {f"level_db_{k}": level_db[:, k].copy() for k in (0, 1)})
+    offset = {"ms": 150.0, "sigma_ms": 50.25, "z": 8.0, "solo_s": 20.0, "reason": "ok"}
+    write_json(assign / "assign.json", {"posterior": 0.99, "av_offset": offset})
+    changed = type(inputs)(
+        inputs.item, inputs.video_id, inputs.source, {**inputs.dirs, "ingest": ingest, "assign": assign}
+    )
+    (tmp_path / "out").mkdir()
+    STAGE.run(changed, tmp_path / "out", STAGE.config(apply_av_offset=True))
+    made_now = read_part(tmp_path / "out")
+    talk, about = made_now.record["conversation"], made_now.record["sound"]
+    assert (talk["av_offset_ms"], talk["av_offset_sigma_ms"], talk["av_offset_applied_ms"]) == (150.0, 50.25, 150.0)
+    assert (about["applied_av_offset_ms"], about["channels"]["channel"]) == (150.0, [1, 0])
+    assert [t["audio_method"] for t in made_now.tracks] == ["stereo", "stereo"]
+    own = read_audio(made_now.directory / "media" / f"{clip}_p0.flac")
+    there = min(len(own), n - start * SAMPLES_PER_TICK - 2400)
+    stored = to_pcm16(stereo[start * SAMPLES_PER_TICK + 2400 :, 1]) / np.float32(32768)
+    assert len(own) == (stop - start) * SAMPLES_PER_TICK
+    assert np.array_equal(own[:there], stored[:there])
+    for person in (0, 1):
+        now, before = (columns(p, MOTION, person)["valid"] for p in (made_now, part))
+        assert np.array_equal(bit(now, "sync_ok"), now > 0), "measured, and nothing is left after it was applied"
+        assert not bit(before, "sync_ok").any(), "not measured, whatever the fit said"
+        assert np.array_equal(now & ~np.uint32(16), before)
 
 
 def test_turns_count_from_the_clip_and_are_cut_at_its_borders(part, made, clip):
