@@ -155,10 +155,10 @@ def test_folded_and_split_convolutions_equal_the_layers_they_stand_for() -> None
 
 def test_scores_come_one_per_picture_whatever_the_pieces(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks carry as many neighbours as the convolutions see, so that cutting the work changes nothing."""
-    n = 47
+    n = 34
     faces, sound = crops(n), noise(n + 3)
     whole = asd.score(net, faces, sound, first_tick=2)
-    monkeypatch.setattr(asd, "_BLOCK_TICKS", 13)
+    monkeypatch.setattr(asd, "_BLOCK_TICKS", 11)
     pieces = asd.Scorer(net, sound, first_tick=2)
     for start in range(0, n, 5):
         pieces.push(faces[start : start + 5])
