@@ -81,19 +81,26 @@ def bleed(tracks: NDArray[Any], state: NDArray[Any]) -> tuple[tuple[float, float
         tracks: (2, T*640). state: (T,) 0 silence, 1 person 0, 2 person 1, 3 both.
 
     Returns:
-        Of both tracks, the level while the other speaks alone over the level while the own person does, dB; and how
+        Of both tracks, the median level while the other speaks alone over that while the own person does, dB; and how
         much of the sound in the other's turns is the other's voice: the greatest correlation with the other's track
-        there within 10 ms, 0..1. Zeros where one of them speaks alone for less than half a second. A tick beside
-        another state does not count: turns' ends are known to about a tick.
+        within 10 ms, 0..1, over the half of these ticks in which the track is weaker against the other's. Zeros where
+        one of them speaks alone for less than half a second.
+
+    Medians and halves, because turns' ends are known to a few ticks only, and there the own voice would pass for bleed;
+    ticks beside another state do not count for the same reason.
     """
     alone = [_inner(state == 1), _inner(state == 2)]
     if min(mask.sum() for mask in alone) < TICK_HZ // 2:
         return (0.0, 0.0), (0.0, 0.0)
     power = np.square(tracks.astype(np.float64)).reshape(2, -1, SAMPLES_PER_TICK).mean(axis=2)
-    level_db = [10.0 * np.log10((power[k][alone[1 - k]].mean() + 1e-12) / (power[k][alone[k]].mean() + 1e-12))
-                for k in (0, 1)]  # fmt: skip
-    shared = [_correlation(tracks[:, np.repeat(alone[1 - k], SAMPLES_PER_TICK)]) for k in (0, 1)]
-    return (float(level_db[0]), float(level_db[1])), (shared[0], shared[1])
+    level_db = 10.0 * np.log10(power + 1e-12)
+    left_db = [float(np.median(level_db[k, alone[1 - k]]) - np.median(level_db[k, alone[k]])) for k in (0, 1)]
+    shared = []
+    for k in (0, 1):
+        against_db = np.where(alone[1 - k], level_db[k] - level_db[1 - k], np.inf)
+        weaker = against_db <= np.median(against_db[alone[1 - k]])
+        shared.append(_correlation(tracks[:, np.repeat(weaker, SAMPLES_PER_TICK)]))
+    return (left_db[0], left_db[1]), (shared[0], shared[1])
 
 
 def _inner(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

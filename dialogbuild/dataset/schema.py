@@ -240,7 +240,7 @@ TRACKS = Table(
         ),
         _sound(
             "bleed_db",
-            "level of audio_file while the other speaks alone over that while this person does; 0 = not measured",
+            "median level of audio_file while the other speaks alone over that while this one does; 0 = not measured",
             "dB",
         ),
         _sound(

@@ -125,3 +125,11 @@ def test_sync_is_claimed_where_zero_is_within_two_sigma_of_what_is_left() -> Non
     for unknown in (None, {"ms": None, "sigma_ms": None}):
         assert decide_sync(unknown, apply=True) == Sync()
         assert not decide_sync(unknown, apply=True).is_ok
+
+
+def test_wrong_labels_at_the_ends_of_turns_do_not_pass_for_bleed(voices: np.ndarray, states: Columns) -> None:
+    tracks = voices + 0.1 * voices[::-1]
+    late = np.roll(states["state"], 8)  # labels a third of a second late
+    right, wrong = bleed(tracks, states["state"]), bleed(tracks, late)
+    assert wrong[0] == pytest.approx(right[0], abs=0.5)
+    assert min(wrong[1]) > 0.99
