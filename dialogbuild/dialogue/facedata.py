@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dialogbuild.dialogue import lips
-from dialogbuild.dialogue.av import LIP_PRIOR, lip_llr
 from dialogbuild.dialogue.faceshape import mean_shapes, rigid_points
+from dialogbuild.dialogue.lipmodel import LIP_PRIOR, lip_llr
 from dialogbuild.dialogue.pcm import Array
 from dialogbuild.dialogue.persons import Face, facing
 from dialogbuild.tables import Columns, from_arrow

@@ -10,8 +10,10 @@ from hmmlearn.base import BaseHMM
 
 from dialogbuild.dialogue.pcm import Array
 
-# Who speaks, as (person 0, person 1): silence, 0, 1, both.
-STATES = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+# Who speaks, as (person 0, person 1): silence, 0, 1, both; and somebody who is neither.
+STATES = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [0, 0]])
+SOMEBODY = np.array([False, True, True, True, True])
+OTHER = 4
 # Per tick of 25 fps, counted on MSDWild few.val: 274 two-speaker recordings, 6.23 h (rows sum to 1 within rounding).
 _MSDWILD_25FPS = np.array(
     [
@@ -21,6 +23,12 @@ _MSDWILD_25FPS = np.array(
         [0.0004, 0.0342, 0.0342, 0.9311],
     ]
 )
+
+
+# Per tick, from each of the four states to a voice from off-screen, and from it to them: rare, and it stays for
+# sentences. Not counted: the recordings above have no narrator.
+_TO_OTHER = np.array([2e-3, 2e-4, 2e-4, 1e-4])
+_FROM_OTHER = np.array([8e-3, 1e-3, 1e-3, 1e-4])
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +83,11 @@ def stationary(transitions: Array) -> Array:
 
 
 def dialogue_transitions(fps: float) -> Array:
-    """Four-state transitions of two-person talk, (4, 4), for a tick of ``1 / fps`` seconds; states as ``STATES``."""
-    table = _MSDWILD_25FPS / _MSDWILD_25FPS.sum(axis=1, keepdims=True)
+    """Transitions of two-person talk, (5, 5), for a tick of ``1 / fps`` seconds; states as ``STATES``."""
+    table = np.zeros((5, 5))
+    table[:4, :4] = _MSDWILD_25FPS / _MSDWILD_25FPS.sum(axis=1, keepdims=True) * (1.0 - _TO_OTHER[:, None])
+    table[:4, OTHER], table[OTHER, :4] = _TO_OTHER, _FROM_OTHER
+    table[OTHER, OTHER] = 1.0 - _FROM_OTHER.sum()
     return rescale(table, 25.0 / fps)
 
 

@@ -14,6 +14,7 @@ from dialogbuild.dialogue.pcm import SAMPLE_RATE_HZ, Array, Pcm
 from dialogbuild.errors import MissingPart
 
 WINDOW = 512  # samples: the only window that the 16 kHz model takes
+_HOLD_S = 0.08  # measured on 22 ends of speech at 40 dB and 5 dB; starts are 0.02 s early
 
 
 def silero_path() -> Path:
@@ -61,4 +62,12 @@ def windows_to_ticks(p: Array, n_ticks: int, fps: float) -> Array:
     edges_s = np.arange(n_ticks + 1) / fps
     steps_s = np.arange(len(p) + 1) * (WINDOW / SAMPLE_RATE_HZ)
     area = np.interp(edges_s, steps_s, np.concatenate([[0.0], np.cumsum(p, dtype=np.float64)]))
-    return (np.diff(area) * fps * (WINDOW / SAMPLE_RATE_HZ)).clip(0.0, 1.0).astype(np.float32)
+    p_ticks = (np.diff(area) * fps * (WINDOW / SAMPLE_RATE_HZ)).clip(0.0, 1.0).astype(np.float32)
+    return let_go(p_ticks, max(round(_HOLD_S * fps), 0))
+
+
+def let_go(p: Array, ticks: int) -> Array:
+    """Take off the network's hold: it lets speech go some ticks late, but catches its start in time. (T,) -> (T,)."""
+    ahead = np.concatenate([p, np.full(ticks, p[-1] if len(p) else 0.0, p.dtype)])
+    least: Array = np.lib.stride_tricks.sliding_window_view(ahead, ticks + 1).min(axis=1) if len(p) else p
+    return least

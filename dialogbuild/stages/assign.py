@@ -8,10 +8,13 @@ reads   ingest     video.json
 writes  persons.parquet       person (0 is left), side, voice (-1: none linked), tracks (json list), seen_s, speak_s
         track_person.parquet  track, person (-1: neither), confidence, reason ("third_face", "no_match", ...)
         states.parquet        tick, state (0 silence, 1 person 0, 2 person 1, 3 both), p_speak_0, p_speak_1, p_overlap,
-                              face_seen_0, face_seen_1, third_face
+                              p_offscreen (somebody who is neither), face_seen_0, face_seen_1, third_face
         turns.parquet         person, start_tick, end_tick, start_s, end_s, kind, gap_s, confidence
-        turns.rttm            the same, labels person_0, person_1
-        assign.json           posterior and margin_nats of voice <-> face, contrast, hypotheses, lip normals
+        turns.rttm            the same, and what somebody off-screen says; labels person_0, person_1, offscreen
+        exclusive.rttm        the same without overlap: the likelier of the two speaks
+        turns.uem             the span that is scored: all of it
+        assign.json           posterior and margin_nats of voice <-> face, contrast, hypotheses, lip normals, av_offset:
+                              ms (positive: the sound is late), sigma_ms, both null unless reason is "ok", z, solo_s
 rejects no_speech (seconds), not_a_dialogue (persons, voices), too_many_people (share of ticks with a third face),
         one_voice (one voice, and one of the two never speaks; seconds), silent_partner (a person on screen never
         speaks, but two voices are heard; seconds), ambiguous_speakers (margin, posterior, contrast)
@@ -20,6 +23,7 @@ rejects no_speech (seconds), not_a_dialogue (persons, voices), too_many_people (
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +33,7 @@ from pydantic import Field
 
 from dialogbuild.artifact import Inputs, Stage, write_json
 from dialogbuild.config import StageConfig
+from dialogbuild.dialogue.avoffset import LIP_LEAD_MS, LIP_LEAD_SIGMA_MS, OffsetRule
 from dialogbuild.errors import Reject
 from dialogbuild.tables import Columns, write_table
 
@@ -39,7 +44,8 @@ if TYPE_CHECKING:
     from dialogbuild.dialogue.turns import Turn
 
 Array = npt.NDArray[Any]
-METHOD = {"chain": "av-hmm-4", "lips": "aperture-speed-1", "link": "voice-shape-side-1"}
+VOICE_FACTS = ("n_voices", "doubtful", "backend", "embedding", "cosine", "evidence_gain")
+METHOD = {"chain": "av-hmm-5", "lips": "aperture-speed-2", "link": "voice-shape-side-1"}
 
 
 class Config(StageConfig):
@@ -54,16 +60,22 @@ class Config(StageConfig):
         0.6, ge=0, le=1, description="mean |p0 - p1| in speech that makes up for voices that cannot be told apart"
     )
     vad_weight: float = Field(
-        0.35, ge=0, description="exponent on voice activity: neighbouring ticks are not independent"
+        1.5, ge=0, description="exponent on voice activity, which alone knows when sound starts and stops"
     )
-    lip_weight: float = Field(
-        0.5, ge=0, description="exponent on lip motion: its speed at neighbouring ticks agrees; 0.45-0.6 work alike"
+    lip_weight: float = Field(0.3, ge=0, description="exponent on lip motion: its speed at neighbouring ticks agrees")
+    voice_weight: float = Field(0.1, ge=0, description="exponent on the voice: a 1.6 s window spans 40 ticks")
+    asd_weights: str | None = Field(
+        None, description="file with the weights of Light-ASD or LR-ASD: its scores join lips and voices"
     )
-    voice_weight: float = Field(0.12, ge=0, description="exponent on the voice: a 1.6 s window spans 40 ticks")
+    asd_weight: float = Field(0.12, ge=0, description="exponent on those scores; they span seconds of picture")
     min_on_s: float = Field(0.2, ge=0, description="s; shorter activity is a click or a breath")
     fill_s: float = Field(0.25, ge=0, description="s; shorter pauses are stop closures")
     merge_s: float = Field(0.5, ge=0, description="s; a speaker pausing for less keeps the turn")
     backchannel_s: float = Field(1.0, ge=0, description="s; shorter speech inside the other's turn is a backchannel")
+    lip_lead_ms: float = Field(LIP_LEAD_MS, description="ms by which sound trails the lips in footage that is in sync")
+    lip_lead_sigma_ms: float = Field(
+        LIP_LEAD_SIGMA_MS, ge=0, description="ms; how sure lip_lead_ms is. Part of every av_offset's sigma"
+    )
 
 
 def check_people(people: People, n_voices: int, fps: float, config: Config) -> None:
@@ -158,14 +170,47 @@ def state_columns(decoded: Decoded, people: People) -> Columns:
         "p_speak_0": p[:, 0],
         "p_speak_1": p[:, 1],
         "p_overlap": decoded.p_overlap.astype(np.float32),
+        "p_offscreen": decoded.p_other.astype(np.float32),
         "face_seen_0": people.seen[:, 0],
         "face_seen_1": people.seen[:, 1],
         "third_face": people.third,
     }
 
 
-def verdict_record(answer: Answer, voices: dict[str, Any], third_share: float) -> dict[str, Any]:
-    """Content of ``assign.json``. ``av_offset`` is null: it is not estimated."""
+def network_scores(inputs: Inputs, owner: dict[int, int], weights: str | None, n_ticks: int) -> Array | None:
+    """Log-odds of an active-speaker network per person, (T, 2), NaN unseen; None where no weights are given.
+
+    Raises:
+        ConfigError: the file does not hold the weights of a network that is known here.
+    """
+    if weights is None:
+        return None
+    from dialogbuild.dialogue.asd import load_network
+    from dialogbuild.dialogue.asd_faces import by_person, score_tracks
+    from dialogbuild.dialogue.pcm import Pcm
+    from dialogbuild.tables import read_table
+
+    video = json.loads((inputs["ingest"] / "video.json").read_text())
+    boxes = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "box_px"])
+    mine = np.isin(boxes["track"], [track for track, person in owner.items() if person in (0, 1)])
+    rows = {name: column[mine] for name, column in boxes.items()}
+    pts = read_table(inputs["ingest"] / "ticks.parquet", ["pts"])["pts"]
+    pcm = Pcm.open(inputs["ingest"] / "audio.flac")
+    scores = score_tracks(
+        inputs.source, video.get("stream"), pts, pcm, rows, load_network(Path(weights)), inputs.progress
+    )
+    return by_person(owner, scores, n_ticks)
+
+
+def model_files(config: Config) -> Sequence[Path]:
+    """The file whose content decides the result, if there is one."""
+    return [Path(config.asd_weights)] if config.asd_weights else []
+
+
+def verdict_record(answer: Answer, people: People, voices: dict[str, Any]) -> dict[str, Any]:
+    """Content of ``assign.json`` but for ``av_offset``."""
+    from dialogbuild.dialogue.account import own_account
+
     verdict, lips = answer.verdict, answer.decoded.lips
     return {
         "posterior": round(which_face(verdict), 6),
@@ -182,9 +227,9 @@ def verdict_record(answer: Answer, voices: dict[str, Any], third_share: float) -
             name: [round(x, 4) for x in getattr(lips, name)]
             for name in ("silent", "silent_sd", "speaking", "speaking_sd")
         },
-        "voices": {name: voices[name] for name in ("n_voices", "doubtful", "backend", "cosine", "evidence_gain")},
-        "third_face_share": round(third_share, 4),
-        "av_offset": None,
+        "voices": {name: voices[name] for name in VOICE_FACTS},
+        "third_face_share": round(float(people.third.mean()), 4),
+        "without_reference": own_account(answer, people),
         "method": METHOD,
     }
 
@@ -192,7 +237,9 @@ def verdict_record(answer: Answer, voices: dict[str, Any], third_share: float) -
 def run(inputs: Inputs, out: Path, config: Config) -> None:
     """See the module's docstring."""
     from dialogbuild.dialogue import av
+    from dialogbuild.dialogue.account import spoken_spans
     from dialogbuild.dialogue.decide import find_people, read_evidence, who_speaks
+    from dialogbuild.dialogue.offsetdata import offset_record, video_offset
     from dialogbuild.dialogue.turns import TurnRule, rttm
 
     video = json.loads((inputs["ingest"] / "video.json").read_text())
@@ -203,9 +250,11 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     evidence = read_evidence(inputs["diarize"], inputs["tracks"], inputs["landmarks"], fps)
     people = find_people(evidence)
     check_people(people, voices["n_voices"], fps, config)
-    weights = av.Weights(config.vad_weight, config.lip_weight, config.voice_weight)
+    weights = av.Weights(config.vad_weight, config.lip_weight, config.voice_weight, config.asd_weight)
     rule = TurnRule(config.min_on_s, config.fill_s, config.merge_s, config.backchannel_s)
-    answer = who_speaks(evidence, people, weights, rule)
+    owner = {track: label.person for track, label in people.labels.items()}
+    asd = network_scores(inputs, owner, config.asd_weights, len(evidence.p_speech))
+    answer = who_speaks(evidence, people, weights, rule, asd)
     check_speakers(answer.verdict, answer.speak_s, voices, config)
 
     voice = voice_of(answer.verdict, config.min_posterior)
@@ -214,16 +263,21 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     write_table(out / "track_person.parquet", track_columns(people.labels))
     write_table(out / "states.parquet", state_columns(answer.decoded, people))
     write_table(out / "turns.parquet", turn_columns(answer.turns, answer.decoded.p_speak, fps))
-    spoken = [(f"person_{t.person}", t.start / fps, t.end / fps) for t in answer.turns]
-    (out / "turns.rttm").write_text(rttm(spoken, inputs.video_id))
-    write_json(out / "assign.json", verdict_record(answer, voices, float(people.third.mean())))
+    for name, labelled in spoken_spans(answer, fps).items():
+        (out / name).write_text(rttm(labelled, inputs.video_id))
+    (out / "turns.uem").write_text(f"{inputs.video_id} 1 0.000 {len(evidence.p_speech) / fps:.3f}\n")
+    lead = OffsetRule(lead_ms=config.lip_lead_ms, lead_sigma_ms=config.lip_lead_sigma_ms)
+    offset = video_offset(inputs["ingest"], evidence.rows, owner, answer.decoded.p_speak, lead)
+    record = verdict_record(answer, people, voices)
+    write_json(out / "assign.json", {**record, "av_offset": offset_record(offset)})
 
 
 STAGE = Stage(
     name="assign",
-    version=1,
+    version=2,
     unit="video",
     config=Config,
     run=run,
     reads=("ingest", "shots", "tracks", "landmarks", "diarize"),
+    models=model_files,
 )

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dialogbuild.dialogue import av, hmm, lips
+from dialogbuild.dialogue import av, enrol, hmm, lips
+from dialogbuild.dialogue.lipmodel import ASD_PRIOR, LIP_PRIOR, fit_lips, lip_llr, speech_llr
 
 FPS = 25.0
 
@@ -115,7 +116,7 @@ def test_exchanging_the_faces_exchanges_the_speakers() -> None:
 def test_a_face_that_is_not_seen_says_nothing() -> None:
     seen, _ = scene()
     hidden = blind(blind(seen, 0), 1)
-    assert av.lip_llr(hidden.lip_motion, av.LIP_PRIOR).tolist() == np.zeros((len(seen.p_speech), 2)).tolist()
+    assert lip_llr(hidden.lip_motion, LIP_PRIOR).tolist() == np.zeros((len(seen.p_speech), 2)).tolist()
     verdict = av.pair_voices(hidden)
     assert verdict.margin == pytest.approx(0.0, abs=1e-9)
 
@@ -172,16 +173,16 @@ def test_lip_normals_are_learnt_from_the_video_and_kept_near_the_prior_without_d
     quieter = replace(seen, lip_motion=seen.lip_motion - 0.8)
     lips_model = av.learn_lips(quieter)
     truth = np.nanmean(quieter.lip_motion[state == 1, 0])
-    assert abs(lips_model.speaking[0] - truth) < abs(av.LIP_PRIOR.speaking[0] - truth) / 2
-    empty = av.fit_lips(np.full((50, 2), np.nan), np.full((50, 2), 0.5), FPS)
-    assert empty.speaking == pytest.approx(av.LIP_PRIOR.speaking)
-    assert empty.silent_sd == pytest.approx(av.LIP_PRIOR.silent_sd)
+    assert abs(lips_model.speaking[0] - truth) < abs(LIP_PRIOR.speaking[0] - truth) / 2
+    empty = fit_lips(np.full((50, 2), np.nan), np.full((50, 2), 0.5), FPS)
+    assert empty.speaking == pytest.approx(LIP_PRIOR.speaking)
+    assert empty.silent_sd == pytest.approx(LIP_PRIOR.silent_sd)
 
 
 def test_more_motion_never_speaks_against_speaking() -> None:
-    model = replace(av.LIP_PRIOR, silent_sd=(1.5, 1.5), speaking_sd=(0.4, 0.4))
+    model = replace(LIP_PRIOR, silent_sd=(1.5, 1.5), speaking_sd=(0.4, 0.4))
     x = np.linspace(-10, 0, 200)
-    llr = av.lip_llr(np.stack([x, x], axis=1), model)[:, 0]
+    llr = lip_llr(np.stack([x, x], axis=1), model)[:, 0]
     assert (np.diff(llr) >= -1e-9).all()
 
 
@@ -196,7 +197,7 @@ def test_faces_enrol_voices_that_the_clusters_missed() -> None:
     vectors = rng.normal(0, 0.2, (len(centre_s), 16))
     vectors[:, 0] += np.where(owner == 1, 1.0, np.where(owner == 2, -1.0, 0.0))
     start = av.pair_voices(seen).decoded
-    enrolled = av.enrol_voices(seen, start, vectors, centre_s, 0.8)
+    enrolled = enrol.enrol_voices(seen, start, vectors, centre_s, 0.8, av.Weights())
     assert enrolled.log_evidence > start.log_evidence
     solo = (state == 1) | (state == 2)
 
@@ -224,21 +225,21 @@ def test_six_seconds_are_enough() -> None:
 def test_shapes_that_disagree_are_refused() -> None:
     seen, _ = scene()
     with pytest.raises(ValueError, match="on different ticks"):
-        av.decode(replace(seen, voice_llr=seen.voice_llr[:-1]), "identity", av.LIP_PRIOR)
+        av.decode(replace(seen, voice_llr=seen.voice_llr[:-1]), "identity", LIP_PRIOR)
 
 
 def test_the_chain_agrees_with_the_sum_over_all_paths() -> None:
     rng = np.random.default_rng(0)
-    ll, chain = rng.normal(size=(4, 4)), hmm.dialogue_transitions(FPS)
+    ll, chain = rng.normal(size=(4, 5)), hmm.dialogue_transitions(FPS)
     start = hmm.stationary(chain)
-    paths = np.stack(np.meshgrid(*[range(4)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
+    paths = np.stack(np.meshgrid(*[range(5)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
     score = np.log(start[paths[:, 0]]) + ll[0, paths[:, 0]]
     for t in range(1, 4):
         score = score + np.log(chain[paths[:, t - 1], paths[:, t]]) + ll[t, paths[:, t]]
     smoothed = hmm.smooth(ll, chain)
     assert smoothed.log_evidence == pytest.approx(np.logaddexp.reduce(score))
     weight = np.exp(score - np.logaddexp.reduce(score))
-    expected = np.array([[weight[paths[:, t] == k].sum() for k in range(4)] for t in range(4)])
+    expected = np.array([[weight[paths[:, t] == k].sum() for k in range(5)] for t in range(4)])
     assert smoothed.posterior == pytest.approx(expected)
     assert smoothed.states.tolist() == paths[score.argmax()].tolist()
 
@@ -246,6 +247,82 @@ def test_the_chain_agrees_with_the_sum_over_all_paths() -> None:
 def test_transitions_are_rows_that_sum_to_one_and_leave_the_measured_occupancy() -> None:
     chain = hmm.dialogue_transitions(FPS)
     assert chain.sum(axis=1) == pytest.approx(1.0)
-    assert hmm.stationary(chain) == pytest.approx([0.09, 0.41, 0.41, 0.08], abs=0.015)
+    two_people = hmm.stationary(hmm.only_states(chain, np.arange(4)))
+    assert two_people == pytest.approx([0.09, 0.41, 0.41, 0.08], abs=0.015)
+    assert 0.01 < hmm.stationary(chain)[hmm.OTHER] < 0.1  # a narrator is the exception
     assert hmm.dialogue_transitions(50.0).sum(axis=1) == pytest.approx(1.0)
     assert hmm.dialogue_transitions(50.0)[1, 1] > chain[1, 1]
+
+
+def test_sound_without_moving_lips_is_somebody_off_screen() -> None:
+    seen, state = scene(length_s=40.0)
+    rng = np.random.default_rng(5)
+    still = np.stack([lips.lip_motion(mouth(np.zeros(150, bool), rng), FPS) for _ in range(2)], axis=1)
+    motion, p_speech = seen.lip_motion.copy(), seen.p_speech.copy()
+    motion[300:450], p_speech[300:450] = still, 0.97
+    decoded = av.pair_voices(replace(seen, lip_motion=motion, p_speech=p_speech)).decoded
+    assert decoded.p_other[310:440].mean() > 0.9
+    assert (decoded.states[310:440] == 0).mean() > 0.9
+    assert decoded.p_other[state > 0][:200].mean() < 0.05
+    assert decoded.posterior.sum(axis=1) == pytest.approx(1.0)
+
+
+def test_a_stranger_s_voice_is_new_and_the_two_voices_are_not() -> None:
+    rng = np.random.default_rng(0)
+    owner = np.repeat([0, 1, 2], 40)
+    centres = np.eye(16)[:3] * 0.8 + 0.4
+    vectors = centres[owner] + rng.normal(0, 0.15, (120, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    alone = np.stack([owner == 0, owner == 1], axis=1).astype(float)
+    novelty = enrol.voice_novelty(vectors, alone)
+    assert novelty[owner == 2].mean() > 1.0
+    assert novelty[owner < 2].mean() < -1.0
+
+
+def test_lips_lead_the_sound_and_rest_within_words() -> None:
+    motion = np.full((60, 2), -6.3)
+    motion[20:40, 0] = -4.4
+    motion[28:32, 0] = -6.3  # a rest of 0.16 s
+    plain, heard = lip_llr(motion, LIP_PRIOR)[:, 0], speech_llr(motion, LIP_PRIOR, FPS)[:, 0]
+    assert np.flatnonzero(plain > 0).tolist() == [*range(20, 28), *range(32, 40)]
+    assert np.flatnonzero(heard > 0).tolist() == list(range(21, 39))
+    hidden = np.where(np.arange(60)[:, None] < 30, motion, np.nan)
+    assert (speech_llr(hidden, LIP_PRIOR, FPS)[30:] == 0).all()
+
+
+def test_a_clear_voice_speaks_against_both_talking() -> None:
+    seen, _ = scene()
+    loud = replace(seen, voice_llr=np.full(len(seen.p_speech), 5.0))
+    unclear = replace(seen, voice_llr=np.zeros(len(seen.p_speech)))
+    weights = av.Weights()
+    clear, dim = (av.emissions(s, LIP_PRIOR, weights, "identity")[:, 3].mean() for s in (loud, unclear))
+    assert clear < dim
+
+
+def test_an_active_speaker_network_helps_where_lips_say_nothing_and_a_useless_one_does_no_harm() -> None:
+    seen, state = scene(length_s=40.0)
+    rng = np.random.default_rng(1)
+    mute = replace(blind(blind(seen, 0), 1), voice_llr=np.zeros(len(state)))  # turned away: no lips to be read
+    truth = np.stack([state == 1, state == 2], axis=1)
+    scores = np.where(truth, 2.5, -2.5) + rng.normal(0, 1.5, truth.shape)
+    solo = (state == 1) | (state == 2)
+
+    def right(observed: av.Observed) -> float:
+        p = av.pair_voices(observed).decoded.p_speak
+        return float((p.argmax(axis=1)[solo] == state[solo] - 1).mean())
+
+    assert right(replace(mute, asd=scores)) > 0.95 > right(mute)
+    assert right(replace(seen, asd=rng.normal(0, 1.5, truth.shape))) > 0.95
+    learnt = av.learn_asd(replace(seen, asd=scores), LIP_PRIOR)
+    assert learnt is not None
+    assert learnt.speaking[0] > ASD_PRIOR.speaking[0]
+
+
+def test_a_backend_that_hears_both_talk_at_once_is_believed_unless_the_lips_deny_it() -> None:
+    seen, state = scene()
+    hidden = blind(blind(seen, 0), 1)
+    both = np.full(len(state), -2.9)
+    both[200:240] = 2.9
+    told = av.decode(replace(hidden, both=both), "identity", LIP_PRIOR)
+    assert told.p_overlap[205:235].mean() > 0.8 > 0.2 > told.p_overlap[:190].mean()
+    assert av.decode(hidden, "identity", LIP_PRIOR).p_overlap[205:235].mean() < 0.2

@@ -64,10 +64,19 @@ def test_memory_is_bounded_by_the_block_and_not_by_the_recording() -> None:
 
 def test_ticks_take_the_mean_of_their_windows_by_overlap() -> None:
     windows = np.zeros(20, np.float32)
-    windows[5] = 1.0  # 0.160 s to 0.192 s: all of it in tick 4, which is 0.04 s long
+    windows[5:] = 1.0  # from 0.160 s: tick 4 begins there
+    windows[3] = 0.5  # 0.096 s to 0.128 s: 0.024 s of it in tick 2, the rest in tick 3
     ticks = vad.windows_to_ticks(windows, 16, 25.0)
-    assert ticks[4] == pytest.approx(0.8, abs=1e-5)
-    assert np.delete(ticks, 4) == pytest.approx(0.0, abs=1e-6)
+    assert ticks[4:] == pytest.approx(1.0)
+    assert ticks[:2] == pytest.approx(0.0)
+    assert ticks[2] == pytest.approx(0.1, abs=1e-5)  # what tick 3 has, two ticks before the sound would be let go
+
+
+def test_speech_is_let_go_two_ticks_earlier_than_the_network_does_and_caught_when_it_does() -> None:
+    p = np.array([0, 0, 0.7, 1, 1, 1, 1, 0.8, 0.2, 0, 0], np.float32)
+    assert vad.let_go(p, 2) == pytest.approx([0, 0, 0.7, 1, 1, 0.8, 0.2, 0, 0, 0, 0])
+    assert vad.let_go(p, 0) == pytest.approx(p)
+    assert len(vad.let_go(p[:0], 2)) == 0
 
 
 def test_progress_ends_at_the_total(sentence: np.ndarray) -> None:
