@@ -28,7 +28,7 @@ RATE_HZ = 100
 # How far the sound trails the lips when both are in sync. Synthetic dialogues of seeds 700 to 706, seen by our own
 # detector, read -13 with a deviation of 3 (clean, 15 and 5 dB). People are not as uniform: chained syllables lie in
 # -20 to 70 ms, other speech in -40 to 200 (J.-L. Schwartz, C. Savariaux, "No, there is no 150 ms lead of visual speech
-# on auditory speech", 2014); two real clips of unknown sync read -3 and 43. Against -13 that is 50 ms.
+# on auditory speech", 2014); two real clips of unknown sync read -3 and 50. Against -13 that is 50 ms.
 LIP_LEAD_MS = -13.0
 LIP_LEAD_SIGMA_MS = 50.0
 _SEARCH_MS = 600.0
