@@ -221,8 +221,8 @@ def commit_dir(tmp: Path, final: Path) -> None:
     """
     for path in sorted(tmp.rglob("*")):
         if path.is_file():
-            _fsync(path)
-    _fsync(tmp)
+            sync(path)
+    sync(tmp)
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.exists() and read_done(final) is None:  # the rest of an interrupted deletion
         os.rename(final, tmp.with_name(tmp.name + ".old"))
@@ -232,10 +232,11 @@ def commit_dir(tmp: Path, final: Path) -> None:
         if read_done(final) is None:
             raise
         shutil.rmtree(tmp)
-    _fsync(final.parent)
+    sync(final.parent)
 
 
-def _fsync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Force a file's content, or a folder's list of names, onto the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

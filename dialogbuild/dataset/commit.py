@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dialogbuild.artifact import file_sha256
+from dialogbuild.artifact import file_sha256, sync
 from dialogbuild.dataset.schema import FORMAT_VERSION, OBJECT_PATH, major
 from dialogbuild.errors import DatasetError
 
@@ -137,18 +137,10 @@ def store_named(root: Path, file: Path, name: str, rows: int = -1) -> Entry:
 
 
 def _place(file: Path, target: Path) -> None:
-    _sync(file)
+    sync(file)
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(file, target)  # replaces a damaged file of that name by a sound one
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync(target.parent)
 
 
 def commit(root: Path, scratch: Path, inputs: str, files: Mapping[str, Entry], about: Mapping[str, Any]) -> Commit:
