@@ -19,10 +19,20 @@ import pyarrow as pa
 
 from dialogbuild import __version__
 from dialogbuild.dataset import commit, meta, writer
+from dialogbuild.dataset.card import card
 from dialogbuild.dataset.commit import Commit, Entry
 from dialogbuild.dataset.conventions import canonical
+from dialogbuild.dataset.croissant import croissant
 from dialogbuild.dataset.part import Part, read_part
-from dialogbuild.dataset.schema import CARD_NAME, CONVENTION_NAME, FORMAT_VERSION, INFO_NAME, SCHEMA_NAME, STATS_NAME
+from dialogbuild.dataset.schema import (
+    CARD_NAME,
+    CONVENTION_NAME,
+    CROISSANT_NAME,
+    FORMAT_VERSION,
+    INFO_NAME,
+    SCHEMA_NAME,
+    STATS_NAME,
+)
 from dialogbuild.dataset.splits import SALT, assign_splits
 from dialogbuild.errors import DatasetError
 
@@ -67,7 +77,7 @@ def publish(clip_dirs: Iterable[Path], root: Path, rights: Mapping[str, Rights] 
         state = commit.read_current(root)
         created = False
         if state is None or state.inputs != inputs or not _complete(root, state):
-            files, facts = _write_files(root, scratch, parts, named, state)
+            files, facts = _write_files(root, scratch, parts, named, state, inputs)
             if state is None or state.inputs != inputs or files != state.files:
                 about = {"clips": len(parts), "convention_id": facts["convention_id"]}
                 state = commit.commit(root, scratch, inputs, files, about)
@@ -83,6 +93,7 @@ def inputs_key(parts: Iterable[Part], rights: Mapping[str, Rights]) -> str:
     recipe = {
         "format": FORMAT_VERSION,
         "writer": writer.WRITER_VERSION,
+        "documents": meta.DOCUMENTS_VERSION,
         "made_with": [__version__, pa.__version__],
         "salt": SALT,
         "clips": {p.clip_id: p.digest for p in parts},
@@ -116,7 +127,7 @@ def _links(part: Part) -> tuple[str, ...]:
 
 
 def _write_files(
-    root: Path, scratch: Path, parts: list[Part], rights: Mapping[str, Rights], old: Commit | None
+    root: Path, scratch: Path, parts: list[Part], rights: Mapping[str, Rights], old: Commit | None, inputs: str
 ) -> tuple[dict[str, Entry], dict[str, Any]]:
     """Store every file of the new state; entries by logical name, and ``meta/info.json``'s content."""
     splits = assign_splits({p.clip_id: _links(p) for p in parts})
@@ -139,7 +150,13 @@ def _write_files(
     files.update(writer.write_manifests(root, scratch, rows))
     facts = meta.info(parts, splits, parts[0].convention if parts else None)
     files.update(writer.write_documents(root, scratch, _documents(parts, splits, facts, rights, widths)))
+    described = croissant(facts, _named(rights), files, inputs[:12])
+    files.update(writer.write_documents(root, scratch, {CROISSANT_NAME: writer.to_text(described)}))
     return files, facts
+
+
+def _named(rights: Mapping[str, Rights]) -> dict[str, dict[str, str]]:
+    return {video: asdict(r) for video, r in rights.items()}
 
 
 def _track(
@@ -191,7 +208,7 @@ def _documents(
         INFO_NAME: writer.to_text(facts),
         SCHEMA_NAME: writer.to_text(meta.schema_record(widths)),
         STATS_NAME: writer.to_text(meta.statistics(parts, splits)),
-        CARD_NAME: meta.card(facts, {video: asdict(r) for video, r in rights.items()}),
+        CARD_NAME: card(facts, _named(rights)),
     }
     if parts:
         out[CONVENTION_NAME.format(id=parts[0].convention)] = writer.to_text(parts[0].record["convention"])

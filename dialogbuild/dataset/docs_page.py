@@ -25,11 +25,12 @@ and joint order: `meta/conventions/<id>.json`.
 def page() -> str:
     """The page's text."""
     return "\n".join(
-        [_HEAD, "## Relation tables\n", *map(_section, RELATIONS), "## Frame families\n", *map(_section, FAMILIES)]
+        [_HEAD, "## Relation tables\n", *map(section, RELATIONS), "## Frame families\n", *map(section, FAMILIES)]
     )
 
 
-def _section(table: Table) -> str:
+def section(table: Table) -> str:
+    """One table: its meaning, key, and a row per column."""
     groups = f" Row groups of at most {table.row_group} rows." if table.row_group else ""
     lines = [
         f"### {table.name}\n",

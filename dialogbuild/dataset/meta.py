@@ -1,4 +1,4 @@
-"""Documents beside the data: info, schema, statistics, conventions and the dataset card."""
+"""Documents beside the data: info, schema and statistics. The card and the Croissant record are in their own files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pyarrow as pa
 
 from dialogbuild import __version__
 from dialogbuild.dataset import schema, stats
-from dialogbuild.dataset.conventions import PROCEDURAL_WARNING, is_procedural
+from dialogbuild.dataset.conventions import is_procedural
 from dialogbuild.dataset.part import Part
 from dialogbuild.dataset.schema import SPLITS, TABLES, TICK_HZ
+
+DOCUMENTS_VERSION = 2  # bump when the files of meta/ change for the same clips
 
 
 def info(parts: Sequence[Part], splits: Mapping[str, str], convention: str | None) -> dict[str, Any]:
@@ -72,57 +74,3 @@ def statistics(parts: Sequence[Part], splits: Mapping[str, str]) -> dict[str, An
         mine = [p.record["moments"] for p in parts if split in ("all", splits[p.clip_id])]
         out[split] = {name: stats.describe(stats.merge([m[name] for m in mine])) for name in stats.STATS_COLUMNS}
     return out
-
-
-def card(facts: Mapping[str, Any], rights: Mapping[str, Mapping[str, str]]) -> str:
-    """``meta/README.md``: the dataset card, with the header that dataset hubs read.
-
-    Args:
-        facts: from ``info``.
-        rights: video id -> licence and consent_ref.
-    """
-    total, head = facts["totals"], facts["head_model"]
-    licences = sorted({r["licence"] for r in rights.values()})
-    unknown = sum(r["consent_ref"] == "unknown" for r in rights.values())
-    model = f"`{head['model_id']}` ({head['licence']}; {head['n_expr']} expressions)" if head else "none"
-    warning = f"> **Do not publish.** {PROCEDURAL_WARNING}\n\n" if head and is_procedural(head["model_id"]) else ""
-    rows = "\n".join(
-        f"| {name} | {s['hours']:.3f} | {s['conversations']} | {s['identities']} | {s['videos']} |"
-        for name, s in (*facts["splits"].items(), ("all", total))
-    )
-    return f"""---
-pretty_name: Two-person dialogue, aligned video, speech and 3D heads
-tags: [talking-head, dialogue, 3d, flame, audio, video]
-license: other
----
-# Two-person dialogue dataset
-
-{warning}{total["hours"]:.3f} hours of conversation, {total["conversations"]} clips, {total["identities"]} identities, \
-{total["face_frames"]} face-frames at {facts["fps"][0]} fps.
-
-| split | hours | clips | identities | videos |
-|---|---:|---:|---:|---:|
-{rows}
-
-- Head model of the 3D labels: {model}. Coefficients of different models are never mixed.
-- Format {facts["format_version"]}; axes, units and joint order: `meta/conventions/{facts["convention_id"]}.json`.
-- Identities are told apart within a video; nobody is recognised across videos. Splits keep whole groups of linked
-  identities, conversations and source files together.
-- Per-person audio is the person's own channel where a stereo source separates the two, else the mix under a soft mask,
-  which holds both voices where both speak (`motion.state` = 3): `tracks.audio_method`, `tracks.bleed_db`.
-- Labels are estimates. Every row has residuals and posterior sigmas in `frames/quality` and validity bits in
-  `motion.valid`: use them.
-
-## Rights
-Source licences: {", ".join(licences) or "none"}. Consent reference missing for {unknown} of {len(rights)} videos. The
-people shown did not thereby agree to any use beyond what their consent record says.
-
-## Reading it
-```python
-from dialogbuild.dataset.reader import open_dataset
-clip = open_dataset("path/to/dataset").read_clip()
-clip.persons["A"].motion["expr"].shape      # (T, E) at 25 fps
-```
-`CURRENT` and `commits/` say which files make up this state; the plain names under `tables/`, `manifests/` and `meta/`
-are copies of it. Columns: `meta/schema.json`.
-"""

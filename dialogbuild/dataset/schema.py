@@ -43,6 +43,7 @@ INDEX_NAME: Final = "manifests/{split}.jsonl.idx"
 CONVENTION_NAME: Final = "meta/conventions/{id}.json"
 INFO_NAME, SCHEMA_NAME, STATS_NAME = "meta/info.json", "meta/schema.json", "meta/stats.json"
 CARD_NAME: Final = "meta/README.md"
+CROISSANT_NAME: Final = "meta/croissant.json"
 PARTS_NAME: Final = "meta/parts.jsonl"  # what each clip was made from: append, merge and takedown go on from it
 TAKEDOWNS_NAME: Final = "meta/takedowns.jsonl"  # audit records; names nobody
 OBJECT_PATH: Final = "commits/objects/{stem}-{h}{suffix}"  # where the small named files live, one per content
