@@ -18,6 +18,7 @@ from dialogbuild.dataset.commit import Commit, read_current
 from dialogbuild.dataset.conventions import is_known
 from dialogbuild.dataset.schema import (
     CONVENTION_NAME,
+    CROP_PX,
     FAMILIES,
     INFO_NAME,
     MANIFEST_NAME,
@@ -55,12 +56,7 @@ class Person:
 
     def frames(self, ticks: Iterable[int]) -> Iterator[NDArray[np.uint8]]:
         """Crop images (512, 512, 3) RGB at non-decreasing ticks."""
-        from dialogbuild.media.reader import VideoReader
-
-        step = _pts_per_tick(self.video)
-        with VideoReader(self.video) as reader:
-            for _, image in reader.frames(int(tick) * step for tick in ticks):
-                yield image
+        return crop_frames(self.video, ticks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +168,16 @@ def _conventions(root: Path, commit: Commit, info: Mapping[str, Any]) -> dict[st
             "may differ; use the dialogbuild version named in meta/info.json"
         )
     return record
+
+
+def crop_frames(video: Path, ticks: Iterable[int], size_px: int = CROP_PX) -> Iterator[NDArray[np.uint8]]:
+    """Images (size_px, size_px, 3) RGB of a crop video at non-decreasing ticks. LookupError for a tick beyond it."""
+    from dialogbuild.media.reader import VideoReader
+
+    step = _pts_per_tick(video)
+    with VideoReader(video, size_px=(size_px, size_px)) as reader:
+        for _, image in reader.frames(int(tick) * step for tick in ticks):
+            yield image
 
 
 def _where(columns: Columns, mask: NDArray[np.bool_]) -> Columns:
