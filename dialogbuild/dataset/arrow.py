@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +124,18 @@ def writer_options(table: Table) -> dict[str, Any]:
     }
 
 
-def write_parquet(path: Path, table: Table, parts: Iterable[pa.Table], widths: Widths) -> list[int]:
+def write_parquet(
+    path: Path,
+    table: Table,
+    parts: Iterable[pa.Table],
+    widths: Widths,
+    footer: Callable[[], Mapping[str, str]] = dict,
+) -> list[int]:
     """Write tables one after the other; a row group never spans two of them.
 
     Args:
         parts: one Arrow table per track for a frame family, any number for the others.
+        footer: called after the last part; what the file's footer shall hold besides.
 
     Returns:
         The index of the first row group of each part.
@@ -141,6 +148,7 @@ def write_parquet(path: Path, table: Table, parts: Iterable[pa.Table], widths: W
             writer.write_table(part, row_group_size=size)
             first.append(groups)
             groups += -(-part.num_rows // size)
+        writer.add_key_value_metadata(dict(footer()))
     return first
 
 

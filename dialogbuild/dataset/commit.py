@@ -96,6 +96,21 @@ def read_current(root: Path) -> Commit | None:
     return read_commit(root, int(number), sha256)
 
 
+def read_named(root: Path, state: Commit, name: str) -> bytes:
+    """Content of a file that the commit lists, verified; from its plain-named copy when the stored file is damaged.
+
+    Raises:
+        DatasetError: neither is what was committed.
+    """
+    entry = state.files[name]
+    for path in (root / entry.path, root / name):
+        if path.is_file():
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() == entry.sha256:
+                return data
+    raise DatasetError(f"{root / entry.path} ({name}) is missing or damaged: validate the dataset, then publish again")
+
+
 @contextmanager
 def exclusive(root: Path) -> Iterator[Path]:
     """Hold the dataset for one publisher; yields an empty scratch folder on the same file system.

@@ -16,12 +16,12 @@ from dialogbuild.dataset.schema import SPLITS, TABLES, TICK_HZ
 DOCUMENTS_VERSION = 2  # bump when the files of meta/ change for the same clips
 
 
-def info(parts: Sequence[Part], splits: Mapping[str, str], convention: str | None) -> dict[str, Any]:
+def info(parts: Sequence[Part], splits: Mapping[str, str], convention: str | None, version: str) -> dict[str, Any]:
     """``meta/info.json``: version, clock, sizes, head model and where things are."""
     head = dict(parts[0].record["convention"]["head_model"]) if parts else None
     ticks = {p.clip_id: int(p.record["conversation"]["n_ticks"]) for p in parts}
     return {
-        "format_version": schema.FORMAT_VERSION,
+        "format_version": version,
         "made_with": {"dialogbuild": __version__, "pyarrow": pa.__version__},
         "fps": [TICK_HZ, 1],
         "audio_rate_hz": schema.AUDIO_RATE_HZ,
@@ -49,10 +49,10 @@ def _totals(parts: Sequence[Part], ticks: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def schema_record(widths: Mapping[str, int]) -> dict[str, Any]:
+def schema_record(widths: Mapping[str, int], version: str) -> dict[str, Any]:
     """``meta/schema.json``: every table and column with type, shape, unit, range and meaning."""
     tables = {}
-    for name, table in TABLES.items():
+    for name, table in ((name, table.at(version)) for name, table in TABLES.items()):
         columns: dict[str, dict[str, Any]] = {}
         for c in table.columns:
             k = widths[c.width] if isinstance(c.width, str) else c.width
@@ -64,13 +64,19 @@ def schema_record(widths: Mapping[str, int]) -> dict[str, Any]:
             "row_group": table.row_group,
             "columns": columns,
         }
-    return {"format_version": schema.FORMAT_VERSION, "tables": tables}
+    return {"format_version": version, "tables": tables}
 
 
-def statistics(parts: Sequence[Part], splits: Mapping[str, str]) -> dict[str, Any]:
-    """``meta/stats.json``: per split and over all, moments of the motion columns where fit_ok is set."""
-    out = {}
+def statistics(files: Sequence[tuple[str, Mapping[str, stats.Moments]]]) -> dict[str, Any]:
+    """``meta/stats.json``: per split and over all, what the motion columns hold where fit_ok is set.
+
+    Args:
+        files: per motion file its split and ``writer.file_stats``.
+    """
+    out: dict[str, Any] = {"quantile_error": {"relative": stats.RELATIVE_ERROR, "absolute": stats.SMALLEST}}
     for split in ("all", *SPLITS):
-        mine = [p.record["moments"] for p in parts if split in ("all", splits[p.clip_id])]
-        out[split] = {name: stats.describe(stats.merge([m[name] for m in mine])) for name in stats.STATS_COLUMNS}
+        mine = [found for where, found in files if split in ("all", where)]
+        out[split] = {
+            name: stats.describe(stats.merge_summaries([found[name] for found in mine])) for name in stats.STATS_COLUMNS
+        }
     return out

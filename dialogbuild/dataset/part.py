@@ -23,6 +23,7 @@ from dialogbuild.dataset.schema import FORMAT_VERSION, Table, major
 from dialogbuild.errors import DatasetError
 
 CLIP = "clip.json"
+KEPT = ("conversation", "files", "quality", "tracks", "video")  # numbers here are exact, those of tables float32
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,21 @@ class Part:
         head = self.record["convention"]["head_model"]
         return {"E": int(head["n_expr"]), "S": int(head["n_shape"])}
 
+    def kept(self) -> dict[str, Any]:
+        """What the dataset keeps of ``record`` beside its tables, so that later commits can go on from it."""
+        return {name: self.record[name] for name in KEPT}
+
+    def file(self, name: str) -> Path:
+        """Where a file that ``record["files"]`` names lies."""
+        return self.directory / name
+
     def table(self, family: Table, track_id: str) -> pa.Table:
         """The rows of one track.
 
         Raises:
             DatasetError: the file does not follow the schema.
         """
-        path = self.directory / f"{family.name}.parquet"
+        path = self.file(f"{family.name}.parquet")
         table = pq.read_table(path, page_checksum_verification=True)
         if not table.schema.equals(arrow_schema(family, self.widths)):
             raise DatasetError(f"{path} has another schema than this version writes; run the shard stage again")
@@ -72,7 +81,7 @@ class Part:
         Raises:
             DatasetError: it is missing or changed.
         """
-        path = self.directory / name
+        path = self.file(name)
         if not path.is_file() or file_sha256(path) != self.record["files"][name]["sha256"]:
             raise DatasetError(f"{path} is missing or damaged; delete its folder and run the shard stage again")
 

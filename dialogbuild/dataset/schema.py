@@ -1,8 +1,9 @@
 """The dataset's contract in one place: every table, column, unit, path and version.
 
 The writer, the validator, ``meta/schema.json`` and ``docs/schema.md`` are all driven by ``TABLES``. Change a column
-in ``schema_relations`` or ``schema_families`` and nowhere else, raise ``FORMAT_VERSION`` (major: old readers must refuse; minor: columns were added, each with
-``since``) and regenerate the page with ``python -m dialogbuild.dataset.docs_page docs/schema.md``.
+in ``schema_relations`` or ``schema_families`` and nowhere else, raise ``FORMAT_VERSION`` (major: old readers must
+refuse; minor: columns were added, each with ``since``) and regenerate the page with
+``python -m dialogbuild.dataset.docs_page docs/schema.md``.
 """
 
 from __future__ import annotations

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dialogbuild.dataset import rows, stats
 from dialogbuild.dataset.arrow import arrow_schema, row_group_count, rows_to_arrow, write_parquet
 from dialogbuild.dataset.commit import Entry, store, store_named
 from dialogbuild.dataset.conventions import canonical
@@ -31,10 +33,11 @@ from dialogbuild.dataset.schema import (
     Table,
 )
 from dialogbuild.errors import DatasetError
+from dialogbuild.tables import from_arrow
 
-WRITER_VERSION = 1  # bump when files change for the same parts: published files are reused by what they were made from
+WRITER_VERSION = 2  # bump when files change for the same parts: published files are reused by what they were made from
 MAX_ROWS = 50_000  # face-frames per file: about 150 MB of landmarks
-_CUT_EVERY = 16  # clips per file on average, where rows do not end it first
+CLIPS_PER_FILE = 16  # on average, where rows do not end it first
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,10 @@ class Placed:
     row_group: Mapping[str, int]  # family -> index of the track's first row group
 
 
-def groups(parts: Sequence[Part], splits: Mapping[str, str]) -> list[tuple[str, list[Part]]]:
-    """Clips that share files: one split, at most ``MAX_ROWS`` rows.
+def groups(
+    parts: Sequence[Part], splits: Mapping[str, str], clips_per_file: int = CLIPS_PER_FILE
+) -> list[tuple[str, list[Part]]]:
+    """Clips that share files: one split, at most ``MAX_ROWS`` rows, ``clips_per_file`` on average.
 
     Borders depend on clip ids, so that one clip more or less changes the file it falls into, not all that follow.
     """
@@ -55,7 +60,7 @@ def groups(parts: Sequence[Part], splits: Mapping[str, str]) -> list[tuple[str, 
     for split in SPLITS:
         bunch: list[Part] = []
         for part in sorted((p for p in parts if splits[p.clip_id] == split), key=lambda p: p.clip_id):
-            if bunch and (_rows([*bunch, part]) > MAX_ROWS or _is_border(part.clip_id)):
+            if bunch and (_rows([*bunch, part]) > MAX_ROWS or _is_border(part.clip_id, clips_per_file)):
                 out.append((split, bunch))
                 bunch = []
             bunch.append(part)
@@ -68,17 +73,18 @@ def _rows(parts: Sequence[Part]) -> int:
     return sum(int(track["n_rows"]) for part in parts for track in part.tracks)
 
 
-def _is_border(clip_id: str) -> bool:
-    return hashlib.sha256(clip_id.encode()).digest()[0] % _CUT_EVERY == 0
+def _is_border(clip_id: str, clips_per_file: int) -> bool:
+    return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:4], "big") % clips_per_file == 0
 
 
 def write_group(
-    root: Path, scratch: Path, split: str, parts: Sequence[Part], known: Mapping[str, Entry]
+    root: Path, scratch: Path, split: str, parts: Sequence[Part], known: Mapping[str, Entry], version: str
 ) -> tuple[dict[str, Entry], dict[str, Placed]]:
     """Store the three family files of one group.
 
     Args:
         known: ``made_from`` -> entry of the parent commit; such a file is reused when it is still there.
+        version: of the format that is written.
 
     Returns:
         Entries by path, and where each track's rows went.
@@ -87,7 +93,7 @@ def write_group(
     lengths = {t["track_id"]: int(t["n_rows"]) for part in parts for t in part.tracks}
     entries = {}
     paths = {}
-    for family in FAMILIES:
+    for family in (f.at(version) for f in FAMILIES):
         entry = _write_family(root, scratch, split, family, tracks, known)
         entries[entry.path] = entry
         paths[family.name] = entry.path
@@ -107,6 +113,7 @@ def _write_family(
     recipe = [
         WRITER_VERSION,
         family.name,
+        [c.name for c in family.columns],
         split,
         [(name, part.record["files"][file]["sha256"]) for name, part in tracks],
     ]
@@ -117,25 +124,53 @@ def _write_family(
     for part in {part.clip_id: part for _, part in tracks}.values():
         part.check_file(file)
     widths = tracks[0][1].widths
-    write_parquet(scratch / file, family, (part.table(family, name) for name, part in tracks), widths)
-    rows = _verify(scratch / file, family, widths)
+    found: dict[str, list[stats.Moments]] = {}
+    rows_of = (_counted(part.table(family, name), found) for name, part in tracks)
+    write_parquet(scratch / file, family, rows_of, widths, lambda: stats_footer(found))
+    n = _verify(scratch / file, family, widths)
     expected = sum(int(t["n_rows"]) for name, part in tracks for t in part.tracks if t["track_id"] == name)
-    if rows != expected:
-        raise DatasetError(f"{file} of {', '.join(name for name, _ in tracks)}: {rows} rows, clip.json says {expected}")
+    if n != expected:
+        raise DatasetError(f"{file} of {', '.join(name for name, _ in tracks)}: {n} rows, clip.json says {expected}")
     return replace(
-        store(root, scratch / file, FRAMES_PATH, family=family.name, split=split), rows=rows, made_from=made_from
+        store(root, scratch / file, FRAMES_PATH, family=family.name, split=split), rows=n, made_from=made_from
     )
+
+
+def _counted(table: pa.Table, found: dict[str, list[stats.Moments]]) -> pa.Table:
+    """The table as it came; what its fitted rows say goes to ``found`` (column -> one summary per table)."""
+    if "valid" in table.column_names:
+        fitted = rows.bit(from_arrow(table["valid"]), "fit_ok")
+        for name in stats.STATS_COLUMNS:
+            found.setdefault(name, []).append(stats.summary(from_arrow(table[name])[fitted]))
+    return table
+
+
+def stats_footer(found: Mapping[str, Sequence[stats.Moments]]) -> dict[str, str]:
+    """The footer entry of a motion file; nothing for the other families."""
+    merged = {name: stats.merge_summaries(same) for name, same in found.items()}
+    return {stats.FOOTER: stats.pack(merged)} if merged else {}
+
+
+def file_stats(path: Path) -> dict[str, stats.Moments]:
+    """What a motion file says of its fitted rows, from its footer; counted anew where an older version wrote it."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        text = (file.metadata.metadata or {}).get(stats.FOOTER.encode())
+        if text is not None:
+            return stats.unpack(text)
+        found: dict[str, list[stats.Moments]] = {}
+        _counted(file.read(columns=["valid", *stats.STATS_COLUMNS]), found)
+    return {name: same[0] for name, same in found.items()}
 
 
 def _verify(path: Path, table: Table, widths: Mapping[str, int]) -> int:
     """Read a file back with its page checksums before anything refers to it; its number of rows."""
-    rows = 0
+    n = 0
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         if not file.schema_arrow.equals(arrow_schema(table, widths)):
             raise DatasetError(f"{path.name} was not written as its schema says")
         for batch in file.iter_batches():
-            rows += batch.num_rows
-    return rows
+            n += batch.num_rows
+    return n
 
 
 def _is_there(root: Path, entry: Entry) -> bool:
@@ -159,7 +194,7 @@ def write_media(root: Path, scratch: Path, part: Part) -> tuple[dict[str, Entry]
         )
         if not _is_there(root, entry):
             part.check_file(name)
-            shutil.copyfile(part.directory / name, scratch / "media")
+            shutil.copyfile(part.file(name), scratch / "media")
             if store(root, scratch / "media", MEDIA_PATH, stem=stem, suffix=suffix) != entry:
                 raise DatasetError(f"{name} of {part.clip_id} changed while it was copied; publish again")
         entries[entry.path] = entry
@@ -168,13 +203,13 @@ def write_media(root: Path, scratch: Path, part: Part) -> tuple[dict[str, Entry]
 
 
 def write_relations(
-    root: Path, scratch: Path, rows: Mapping[str, list[dict[str, Any]]], widths: Mapping[str, int]
+    root: Path, scratch: Path, records: Mapping[str, list[dict[str, Any]]], widths: Mapping[str, int], version: str
 ) -> dict[str, Entry]:
     """Store the relation tables. Entries by logical name."""
     out = {}
-    for table in RELATIONS:
+    for table in (t.at(version) for t in RELATIONS):
         file = scratch / "table.parquet"
-        write_parquet(file, table, [rows_to_arrow(table, rows[table.name], widths)], widths)
+        write_parquet(file, table, [rows_to_arrow(table, records[table.name], widths)], widths)
         n = _verify(file, table, widths)
         name = TABLE_NAME.format(table=table.name)
         out[name] = store_named(root, file, name, n)
@@ -217,11 +252,11 @@ def manifest_row(
     }
 
 
-def write_manifests(root: Path, scratch: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Entry]:
+def write_manifests(root: Path, scratch: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Entry]:
     """Store one JSONL per split and its index: N+1 little-endian 64-bit offsets. Entries by logical name."""
     out = {}
     for split in SPLITS:
-        lines = [canonical(row) + b"\n" for row in rows if row["split"] == split]
+        lines = [canonical(row) + b"\n" for row in records if row["split"] == split]
         offsets = [0]
         for line in lines:
             offsets.append(offsets[-1] + len(line))
