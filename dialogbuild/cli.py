@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dialogbuild import cli_video
+from dialogbuild.cli_options import Head, Out, Quiet, Setting, Src, Workers
 from dialogbuild.errors import ConfigError, DialogbuildError, Stopped
 from dialogbuild.stages import ORDER
 
@@ -23,15 +25,6 @@ app = typer.Typer(
     "3D head per frame, with the certainty of every number.\n\n"
     "Start with: dialogbuild demo. Then: dialogbuild run mango_dialog videos/ --out out/.",
 )
-
-Src = Annotated[Path, typer.Argument(help="A video file, or a folder that is searched whole.")]
-Out = Annotated[Path, typer.Option(help="Folder for the dataset, the report and the intermediate work.")]
-Workers = Annotated[int, typer.Option(help="Processes, one thread each; 0 = one per core. Never changes a result.")]
-Setting = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a setting of the recipe: segment.min_s=5 (repeatable).")
-]
-Head = Annotated[str | None, typer.Option(help="Head model: procedural-v1 (built in) or the path of a FLAME file.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
 def _say(text: str = "") -> None:
@@ -295,83 +288,9 @@ def doctor() -> None:
     _say("\n".join(lines()))
 
 
-def _fit_flame(
-    src: Annotated[
-        str, typer.Argument(metavar="VIDEO|CLIP|FOLDER", help="One video; a clip id of a run; or a folder of videos.")
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="Where the result goes. Default: NAME_flame here; for a folder: out.")
-    ] = None,
-    head: Head = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes cuda where there is one.")] = "auto",
-    max_seconds: Annotated[float | None, typer.Option(min=1.0, help="Only the beginning of the video.")] = None,
-    no_overlay: Annotated[bool, typer.Option("--no-overlay", help="Leave out overlay.mp4.")] = False,
-    run_folder: Annotated[Path, typer.Option("--run", help="CLIP: the --out folder of the run that made it.")] = Path(
-        "out"
-    ),
-    recipe: Annotated[
-        str | None, typer.Option(help="Run the pipeline's stage instead, with the settings of this recipe.")
-    ] = None,
-    workers: Workers = 0,
-    settings: Setting = None,
-    quiet: Quiet = False,
-) -> None:
-    path = Path(src)
-    if path.is_dir() or (path.is_file() and recipe is not None):
-        _run_stage("fit_flame", path, out or Path("out"), recipe or "demo", head, workers, settings, quiet)
-        return
-    from dialogbuild import fitvideo
-    from dialogbuild.recipe import override
-
-    started = _clock()
-    where = out or Path(f"{path.stem}_flame")
-    try:
-        summary = fitvideo.fit_video(
-            path, where, head, device, override(settings or ()), max_seconds, not no_overlay, quiet or None, run_folder
-        )
-    except fitvideo.StageFailed as error:
-        _say(str(error))
-        raise typer.Exit(3) from None
-    _say("\n".join(fitvideo.lines(summary)))
-    _say(f"{_clock() - started:.1f} s; {', '.join([*summary['files'], 'summary.json'])} in {where}")
-
-
-def _fit_flame_verb() -> None:
-    summary, body = _stage_doc("fit_flame")
-    _fit_flame.__doc__ = f"""Fit FLAME to every face of one video: parameters, quality per frame, an overlay to look at.
-
-Every face that is seen for a second or longer is fitted; sound is not needed. OUT receives
-
-\b
-motion.parquet   parameters with sigmas, a row per face and tick (25 a second)
-quality.parquet  per face and tick: reprojection px and % by region, visible, verdict, reason
-faces.npz        the same parameters for numpy, in FLAME's order: root, neck, jaw, left eye, right eye
-overlay.mp4      the frame beside the frame with heads, with sound
-summary.json     per face and for the whole
-work/            faces and landmarks: a second call starts from them
-
-Exit status: 0 done, 1 the video is unsuitable (no face, no picture, damaged) or a machine fault, 2 a wrong argument,
-3 a stage failed and its traceback is kept in OUT/work.
-
-CLIP, a clip id instead of a file, fits that clip of the run in --run: its two persons, from the faces and landmarks
-that are there, with the run's settings, or another head.
-
-With a folder, or with --recipe, the pipeline's stage of this name runs instead, as with every other stage verb:
-
-{summary}
-
-\b
-{body}
-
-What the stage needs is run first; `dialogbuild settings fit-flame` lists what can be set."""
-    app.command("fit-flame", rich_help_panel="Stages", short_help="FLAME on one video; or the pipeline's stage.")(
-        _fit_flame
-    )
-
-
 for _name in ORDER:
-    if _name == "fit_flame":
-        _fit_flame_verb()
+    if _name in cli_video.VERBS:
+        cli_video.add_verb(app, _name, *_stage_doc(_name), _run_stage)
     else:
         _stage_verb(_name)
 

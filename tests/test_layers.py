@@ -13,7 +13,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dialogbuild"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("fitvideo",),
+    ("cli_video",),
+    ("cli_options",),
+    ("fitvideo", "diarizevideo"),
     ("pipeline", "explain", "progress", "doctor"),
     ("runner", "ledger", "engines", "recipe", "sources", "publish"),
     ("stages",),

@@ -1,8 +1,9 @@
 """Who speaks, from sound and sight together: a Markov chain over (person 0 speaks, person 1 speaks) and a voice off.
 
 Evidence per tick: voice activity, the lip motion of each face that is seen, and which of two voices is heard, or
-neither. A face that is not seen says nothing. The lip normals are learnt per video by EM under a prior, and which
-voice belongs to which face is decided by comparing the evidence of every way to pair them.
+neither. A face that is not seen says nothing. Lips may also move without a sound, in a smile or a laugh: a state of
+its own per person, so that seconds of it cannot outvote what is heard. The lip normals are learnt per video by EM
+under a prior, and which voice belongs to which face is decided by comparing the evidence of every way to pair them.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Decoded:
         posterior: (T, 4) of silence, person 0, person 1, both; a voice off is silence of both.
         states: (T,) int8, the best path.
         p_other: (T,) probability that somebody speaks who is neither.
+        p_move: (T, 2) probability that each person's lips move, in speech or without.
         lips: the lip normals it was decoded with.
         log_evidence: nats.
         asd: the network's normals, if there was one.
@@ -73,6 +75,7 @@ class Decoded:
     posterior: Array
     states: Array
     p_other: Array
+    p_move: Array
     lips: LipModel
     log_evidence: float
     asd: LipModel | None = None
@@ -80,7 +83,7 @@ class Decoded:
     @property
     def p_speak(self) -> Array:
         """(T, 2) probability that each person speaks."""
-        marginal: Array = self.posterior @ hmm.STATES[:4]
+        marginal: Array = self.posterior @ hmm.TALK[:4]
         return marginal
 
     @property
@@ -115,21 +118,25 @@ class Verdict:
 
 
 def emissions(seen: Observed, lips: LipModel, weights: Weights, pairing: Pairing, asd: LipModel | None = None) -> Array:
-    """Log-likelihood of each tick under each state, up to a constant per tick. (T, 5) nats."""
+    """Log-likelihood of each tick under each state of the chain, up to a constant per tick. (T, 13) nats."""
     p = np.clip(np.asarray(seen.p_speech, dtype=np.float64), 1e-3, 1.0 - 1e-3)
     vad = np.log(p / (1.0 - p)).clip(-_CLIP_NATS, _CLIP_NATS)
-    out: Array = weights.vad * np.where(hmm.SOMEBODY, 0.5, -0.5) * vad[:, None]
-    out = out + weights.lip * speech_llr(seen.lip_motion, lips, seen.fps) @ hmm.STATES.T
-    if seen.asd is not None and asd is not None:
-        out = out + weights.asd * lip_llr(seen.asd, asd) @ hmm.STATES.T
+    talk: Array = weights.vad * np.where(np.arange(5) > 0, 0.5, -0.5) * vad[:, None]
     if seen.both is not None:
-        out[:, 3] += weights.both * seen.both
-    voice = _voice_terms(seen.voice_llr, weights)
+        talk[:, hmm.BOTH] += weights.both * seen.both
     if pairing in ("identity", "swap"):
-        out[:, 1:3] += voice if pairing == "identity" else voice[:, ::-1]
-        out[:, 3] += _BOTH_SHARE * voice.min(axis=1)
-    if seen.novelty is not None and pairing in ("identity", "swap"):
-        out[:, hmm.OTHER] += weights.voice * seen.novelty.clip(-_CLIP_NATS, _CLIP_NATS)
+        voice = _voice_terms(seen.voice_llr, weights)
+        talk[:, 1:3] += voice if pairing == "identity" else voice[:, ::-1]
+        talk[:, hmm.BOTH] += _BOTH_SHARE * voice.min(axis=1)
+        if seen.novelty is not None:
+            talk[:, hmm.OTHER] += weights.voice * seen.novelty.clip(-_CLIP_NATS, _CLIP_NATS)
+    out: Array = talk[:, hmm.WHO]
+    moving = weights.lip * speech_llr(seen.lip_motion, lips, seen.fps)
+    # Who is shown alone with moving lips is taken at their word: the partner whom nobody sees could speak for ever.
+    in_company = np.isfinite(seen.lip_motion).all(axis=1)
+    out = out + moving @ hmm.SPEAKS.T + (moving * in_company[:, None]) @ hmm.FIDGETS.T
+    if seen.asd is not None and asd is not None:
+        out = out + weights.asd * lip_llr(seen.asd, asd) @ hmm.SPEAKS.T
     return out
 
 
@@ -141,8 +148,8 @@ def learn_lips(seen: Observed, weights: Weights = Weights(), prior: LipModel = L
     """
     lips = prior
     for _ in range(rounds):
-        p_speak = decode(seen, "unlinked", lips, weights).p_speak
-        lips, before = fit_lips(seen.lip_motion, p_speak, seen.fps, prior), lips
+        p_move = decode(seen, "unlinked", lips, weights).p_move
+        lips, before = fit_lips(seen.lip_motion, p_move, seen.fps, prior), lips
         if np.abs(np.subtract(lips.speaking + lips.silent, before.speaking + before.silent)).max() < 1e-3:
             break
     return lips
@@ -172,17 +179,17 @@ def decode(
     """
     if seen.lip_motion.shape != (len(seen.p_speech), 2) or seen.voice_llr.shape != seen.p_speech.shape:
         raise ValueError(f"lip motion {seen.lip_motion.shape} and voices {seen.voice_llr.shape} on different ticks")
-    other = hmm.OTHER
-    keep = {"only_0": np.array([0, 1, other]), "only_1": np.array([0, 2, other])}.get(pairing, np.arange(5))
+    silent = {"only_0": (hmm.BOTH, 2), "only_1": (hmm.BOTH, 1)}.get(pairing, ())
+    keep = np.flatnonzero(~np.isin(hmm.WHO, silent))
     chain = hmm.only_states(hmm.dialogue_transitions(seen.fps), keep)
     result = hmm.smooth(emissions(seen, lips, weights, pairing, asd)[:, keep], chain)
-    full = np.zeros((len(seen.p_speech), 5))
-    full[:, keep] = result.posterior
-    posterior = full[:, :4].copy()
-    posterior[:, 0] += full[:, other]
-    states = keep[result.states]
-    states[states == other] = 0
-    return Decoded(posterior, states.astype(np.int8), full[:, other], lips, result.log_evidence, asd)
+    who = result.posterior @ np.eye(5)[hmm.WHO[keep]]
+    p_move = result.posterior @ (hmm.SPEAKS + hmm.FIDGETS)[keep]
+    posterior = who[:, :4].copy()
+    posterior[:, 0] += who[:, hmm.OTHER]
+    states = hmm.WHO[keep][result.states]
+    states[states == hmm.OTHER] = 0
+    return Decoded(posterior, states.astype(np.int8), who[:, hmm.OTHER], p_move, lips, result.log_evidence, asd)
 
 
 def pair_voices(seen: Observed, weights: Weights = Weights(), prior: LipModel = LIP_PRIOR) -> Verdict:

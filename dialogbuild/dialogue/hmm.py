@@ -11,9 +11,13 @@ from hmmlearn.base import BaseHMM
 from dialogbuild.dialogue.pcm import Array
 
 # Who speaks, as (person 0, person 1): silence, 0, 1, both; and somebody who is neither.
-STATES = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [0, 0]])
-SOMEBODY = np.array([False, True, True, True, True])
-OTHER = 4
+TALK = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [0, 0]])
+BOTH, OTHER = 3, 4
+# The chain's states: who speaks, and whether the lips of each person who does not speak move all the same.
+STATES = [(talk, a, b) for talk in range(5) for a in range(2 - TALK[talk, 0]) for b in range(2 - TALK[talk, 1])]
+WHO = np.array([talk for talk, _, _ in STATES])
+SPEAKS = TALK[WHO]
+FIDGETS = np.array([(a, b) for _, a, b in STATES])
 # Per tick of 25 fps, counted on MSDWild few.val: 274 two-speaker recordings, 6.23 h (rows sum to 1 within rounding).
 _MSDWILD_25FPS = np.array(
     [
@@ -29,6 +33,9 @@ _MSDWILD_25FPS = np.array(
 # sentences. Not counted: the recordings above have no narrator.
 _TO_OTHER = np.array([2e-3, 2e-4, 2e-4, 1e-4])
 _FROM_OTHER = np.array([8e-3, 1e-3, 1e-3, 1e-4])
+# Silent lips that smile, laugh, chew or mouth along: seldom begun, likelier just after speech, kept up for 4 s. Not
+# counted either. So rare that overlap of a second stays overlap, so lasting that one of five need not.
+_FIDGET_START, _FIDGET_STOP, _FIDGET_AFTER = 1e-4, 1e-2, 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +90,18 @@ def stationary(transitions: Array) -> Array:
 
 
 def dialogue_transitions(fps: float) -> Array:
-    """Transitions of two-person talk, (5, 5), for a tick of ``1 / fps`` seconds; states as ``STATES``."""
+    """Transitions of two-person talk, (13, 13), for a tick of ``1 / fps`` seconds; rows and columns as ``STATES``."""
     table = np.zeros((5, 5))
     table[:4, :4] = _MSDWILD_25FPS / _MSDWILD_25FPS.sum(axis=1, keepdims=True) * (1.0 - _TO_OTHER[:, None])
     table[:4, OTHER], table[OTHER, :4] = _TO_OTHER, _FROM_OTHER
     table[OTHER, OTHER] = 1.0 - _FROM_OTHER.sum()
-    return rescale(table, 25.0 / fps)
+    whole = table[WHO[:, None], WHO[None, :]]
+    for person in (0, 1):
+        begins = np.where(SPEAKS[:, person] > 0, _FIDGET_AFTER, _FIDGET_START)
+        moving = np.where(FIDGETS[:, person] > 0, 1.0 - _FIDGET_STOP, begins)[:, None]
+        next_moves = np.where(FIDGETS[:, person] > 0, moving, 1.0 - moving)
+        whole *= np.where(SPEAKS[:, person] > 0, 1.0, next_moves)
+    return rescale(whole, 25.0 / fps)
 
 
 def rescale(transitions: Array, ratio: float) -> Array:

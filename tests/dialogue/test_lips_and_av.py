@@ -230,16 +230,16 @@ def test_shapes_that_disagree_are_refused() -> None:
 
 def test_the_chain_agrees_with_the_sum_over_all_paths() -> None:
     rng = np.random.default_rng(0)
-    ll, chain = rng.normal(size=(4, 5)), hmm.dialogue_transitions(FPS)
+    ll, chain = rng.normal(size=(4, 13)), hmm.dialogue_transitions(FPS)
     start = hmm.stationary(chain)
-    paths = np.stack(np.meshgrid(*[range(5)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
+    paths = np.stack(np.meshgrid(*[range(13)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
     score = np.log(start[paths[:, 0]]) + ll[0, paths[:, 0]]
     for t in range(1, 4):
         score = score + np.log(chain[paths[:, t - 1], paths[:, t]]) + ll[t, paths[:, t]]
     smoothed = hmm.smooth(ll, chain)
     assert smoothed.log_evidence == pytest.approx(np.logaddexp.reduce(score))
     weight = np.exp(score - np.logaddexp.reduce(score))
-    expected = np.array([[weight[paths[:, t] == k].sum() for k in range(5)] for t in range(4)])
+    expected = np.array([[weight[paths[:, t] == k].sum() for k in range(13)] for t in range(4)])
     assert smoothed.posterior == pytest.approx(expected)
     assert smoothed.states.tolist() == paths[score.argmax()].tolist()
 
@@ -247,9 +247,14 @@ def test_the_chain_agrees_with_the_sum_over_all_paths() -> None:
 def test_transitions_are_rows_that_sum_to_one_and_leave_the_measured_occupancy() -> None:
     chain = hmm.dialogue_transitions(FPS)
     assert chain.sum(axis=1) == pytest.approx(1.0)
-    two_people = hmm.stationary(hmm.only_states(chain, np.arange(4)))
-    assert two_people == pytest.approx([0.09, 0.41, 0.41, 0.08], abs=0.015)
-    assert 0.01 < hmm.stationary(chain)[hmm.OTHER] < 0.1  # a narrator is the exception
+    seldom = hmm.stationary(chain) @ np.eye(5)[hmm.WHO]
+    assert 0.01 < seldom[hmm.OTHER] < 0.1  # a narrator is the exception
+    people = np.flatnonzero(hmm.WHO != hmm.OTHER)
+    two = hmm.stationary(hmm.only_states(chain, people)) @ np.eye(5)[hmm.WHO[people]]
+    assert two[:4] == pytest.approx([0.09, 0.41, 0.41, 0.08], abs=0.015)
+    silent = hmm.SPEAKS[:, 0] == 0
+    fidgeting = hmm.stationary(chain)[hmm.FIDGETS[:, 0] > 0].sum() / hmm.stationary(chain)[silent].sum()
+    assert 0.005 < fidgeting < 0.1
     assert hmm.dialogue_transitions(50.0).sum(axis=1) == pytest.approx(1.0)
     assert hmm.dialogue_transitions(50.0)[1, 1] > chain[1, 1]
 
@@ -295,7 +300,8 @@ def test_a_clear_voice_speaks_against_both_talking() -> None:
     loud = replace(seen, voice_llr=np.full(len(seen.p_speech), 5.0))
     unclear = replace(seen, voice_llr=np.zeros(len(seen.p_speech)))
     weights = av.Weights()
-    clear, dim = (av.emissions(s, LIP_PRIOR, weights, "identity")[:, 3].mean() for s in (loud, unclear))
+    both = hmm.WHO == hmm.BOTH
+    clear, dim = (av.emissions(s, LIP_PRIOR, weights, "identity")[:, both].mean() for s in (loud, unclear))
     assert clear < dim
 
 
@@ -326,3 +332,15 @@ def test_a_backend_that_hears_both_talk_at_once_is_believed_unless_the_lips_deny
     told = av.decode(replace(hidden, both=both), "identity", LIP_PRIOR)
     assert told.p_overlap[205:235].mean() > 0.8 > 0.2 > told.p_overlap[:190].mean()
     assert av.decode(hidden, "identity", LIP_PRIOR).p_overlap[205:235].mean() < 0.2
+
+
+def test_a_listener_who_laughs_through_the_other_s_speech_is_not_taken_for_a_speaker() -> None:
+    seen, state = scene(turn_s=8.0, length_s=48.0)
+    rng = np.random.default_rng(7)
+    motion = seen.lip_motion.copy()
+    motion[10:190, 1] = lips.lip_motion(mouth(np.ones(180, bool), rng), FPS)  # person 0 has the word and the voice
+    verdict = av.pair_voices(replace(seen, lip_motion=motion))
+    assert verdict.pairing == "identity"
+    assert (verdict.decoded.states[20:180] == 1).mean() > 0.9
+    assert verdict.decoded.p_move[20:180, 1].mean() > 0.9
+    assert (verdict.decoded.states == state).mean() > 0.9
