@@ -274,7 +274,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 STAGE = Stage(
     name="assign",
-    version=2,
+    version=3,
     unit="video",
     config=Config,
     run=run,
