@@ -98,7 +98,7 @@ def diarize_videos(
         found = {stage: Path(row.path) for stage, row in ended.items() if row.status == "ok" and row.path}
         if "assign" in found:
             accounts.append(_persons(source.stem, found, out))
-        elif last.status == "rejected" and last.reason == "not_a_video":
+        elif last.reason == "not_a_video" and any("audio" in name for name in last.values.get("streams", ())):
             accounts.append(_sound_only(source, out, recipe.configs["diarize"]))
         elif last.status == "rejected" and _heard(out, finished.entries[0].video_id) is not None:
             accounts.append(_voices(source.stem, str(last.reason), _heard(out, finished.entries[0].video_id), out))
@@ -181,8 +181,8 @@ def _sound_only(source: Path, out: Path, config: Any) -> Account:
     from dialogbuild.media.probe import open_input
 
     with open_input(source) as container:
-        if not container.streams.audio or container.duration is None:
-            return Account(source.stem, "failed", "it holds neither moving pictures nor sound", (), {})
+        if container.duration is None:
+            return Account(source.stem, "failed", "its length is not known: convert it to WAV or FLAC", (), {})
         stream, seconds = container.streams.audio[0].index, container.duration / 1e6
         start_s = Fraction(container.start_time or 0, 1_000_000)
     n_ticks = max(int(np.ceil(seconds * 25 - 1e-6)), 1)
