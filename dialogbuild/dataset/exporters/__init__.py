@@ -1,0 +1,1 @@
+"""A dataset in the formats of other programs: one file per format, all of them in ``registry.FORMATS``."""
