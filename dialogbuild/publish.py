@@ -10,36 +10,17 @@ next call goes on from it. What was taken down is left out, whoever brings it ag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialogbuild.dataset import commit
-from dialogbuild.dataset.assemble import Content, Rights, content_of, install
+from dialogbuild.dataset.assemble import Content, Published, Rights, content_of, install, published_of
 from dialogbuild.dataset.held import Held, read_held
 from dialogbuild.dataset.part import Part, read_part
-from dialogbuild.dataset.schema import FORMAT_VERSION, TICK_HZ
+from dialogbuild.dataset.schema import FORMAT_VERSION
 from dialogbuild.dataset.withheld import is_withheld
 from dialogbuild.errors import DatasetError
 
 __all__ = ["Published", "Rights", "append", "publish"]
-
-
-@dataclass(frozen=True)
-class Published:
-    """The state after a publish. ``created`` is False when the dataset already was exactly this.
-
-    Args:
-        withheld: clips that were left out because they were taken down.
-        moved: clips whose split changed because new data links them to another: (before, now).
-    """
-
-    root: Path
-    commit: int
-    created: bool
-    clips: int
-    hours: float
-    withheld: tuple[str, ...] = ()
-    moved: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def publish(clip_dirs: Iterable[Path], root: Path, rights: Mapping[str, Rights] | None = None) -> Published:
@@ -101,9 +82,7 @@ def _publish(root: Path, content: Callable[[Held], tuple[Content, tuple[str, ...
         held = read_held(root)
         wanted, withheld = content(held)
         state, created = install(root, scratch, held.commit, wanted)
-    hours = sum(p.record["conversation"]["n_ticks"] for p in wanted.parts) / TICK_HZ / 3600
-    moves = wanted.moves if created else {}
-    return Published(root, state.number, created, len(wanted.parts), hours, withheld, moves)
+    return published_of(root, state, created, wanted, withheld)
 
 
 def _free(parts: Iterable[Part], held: Held) -> tuple[list[Part], tuple[str, ...]]:

@@ -20,6 +20,7 @@ from dialogbuild.dataset.conventions import canonical
 from dialogbuild.dataset.croissant import croissant
 from dialogbuild.dataset.part import Part
 from dialogbuild.dataset.splits import SALT, assign_splits, moved
+from dialogbuild.dataset.withheld import first_commit
 from dialogbuild.errors import DatasetError
 
 
@@ -79,6 +80,31 @@ class Content:
         return hashlib.sha256(canonical(recipe)).hexdigest()
 
 
+@dataclass(frozen=True)
+class Published:
+    """The state after a publish, append or merge. ``created`` is False when the dataset already was exactly this.
+
+    Args:
+        withheld: clips that were left out because they were taken down.
+        moved: clips whose split changed because new data links them to another: (before, now).
+    """
+
+    root: Path
+    commit: int
+    created: bool
+    clips: int
+    hours: float
+    withheld: tuple[str, ...] = ()
+    moved: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def published_of(root: Path, state: Commit, created: bool, content: Content, withheld: tuple[str, ...]) -> Published:
+    """What a caller is told about an installed state."""
+    hours = sum(p.record["conversation"]["n_ticks"] for p in content.parts) / schema.TICK_HZ / 3600
+    moves = content.moves if created else {}
+    return Published(root, state.number, created, len(content.parts), hours, withheld, moves)
+
+
 def named(rights: Mapping[str, Rights]) -> dict[str, dict[str, str]]:
     """As plain values."""
     return {video: asdict(r) for video, r in rights.items()}
@@ -135,6 +161,9 @@ def _check(parts: Sequence[Part]) -> None:
 def install(root: Path, scratch: Path, old: Commit | None, content: Content) -> tuple[Commit, bool]:
     """Make ``content`` the current state of the dataset; called under ``commit.exclusive``.
 
+    Commits from before the last takedown are forgotten, with the files that only they name: whatever interrupted the
+    takedown, the next change of the dataset finishes it.
+
     Returns:
         The current commit, and whether it is new: equal content makes none.
     """
@@ -146,6 +175,7 @@ def install(root: Path, scratch: Path, old: Commit | None, content: Content) -> 
             state = commit.commit(root, scratch, inputs, files, _about(content))
             created = True
     commit.refresh_plain(root, scratch, state)
+    commit.forget(root, state.number - first_commit(content.takedowns))
     commit.sweep(root)
     return state, created
 

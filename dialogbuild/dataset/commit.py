@@ -217,9 +217,20 @@ def orphans(root: Path) -> list[Path]:
     current = read_current(root)
     last = current.number if current else 0
     kept = {e.path for n in commit_numbers(root) if n <= last for e in read_commit(root, n).files.values()}
-    stored = [p for store in _STORES for p in sorted((root / store).rglob("*")) if p.is_file()]
-    extra = [p for p in stored if p.relative_to(root).as_posix() not in kept]
+    extra = [root / name for name in stored_files(root) if name not in kept and not _is_record(name)]
     return extra + [commit_path(root, n) for n in commit_numbers(root) if n > last]
+
+
+def stored_files(root: Path) -> list[str]:
+    """Files in the stores and commit records, whoever names them."""
+    paths = [p for store in _STORES for p in (root / store).rglob("*") if p.is_file()]
+    return sorted(p.relative_to(root).as_posix() for p in paths) + [
+        commit_path(root, n).relative_to(root).as_posix() for n in commit_numbers(root)
+    ]
+
+
+def _is_record(name: str) -> bool:
+    return re.fullmatch(r"commits/\d{6,}\.json", name) is not None
 
 
 def sweep(root: Path) -> list[str]:
@@ -245,7 +256,17 @@ def purge(root: Path, keep: int = 1) -> list[str]:
         current = read_current(root)
         if current is None:
             raise DatasetError(f"{root} holds no dataset: CURRENT is missing")
-        for number in commit_numbers(root):
-            if number <= current.number - keep:
-                commit_path(root, number).unlink()
+        forget(root, keep - 1)
         return sweep(root)
+
+
+def forget(root: Path, older: int) -> list[int]:
+    """Delete all commit records but the current one and the ``older`` before it; their files become orphans.
+
+    Called under ``exclusive``. Returns the numbers that are gone.
+    """
+    current = read_current(root)
+    gone = [n for n in commit_numbers(root) if current is not None and n < current.number - older]
+    for number in gone:
+        commit_path(root, number).unlink()
+    return gone

@@ -89,6 +89,11 @@ class Held:
         return FORMAT_VERSION if self.commit is None else str(self._json(INFO_NAME)["format_version"])
 
     @property
+    def head_model(self) -> str:
+        """Id of the head model that the coefficients belong to."""
+        return str((self._json(INFO_NAME)["head_model"] or {}).get("model_id", "none"))
+
+    @property
     def takedowns(self) -> tuple[Mapping[str, Any], ...]:
         """Audit records, oldest first."""
         return () if self.commit is None else tuple(self.commit.record.get("takedowns", ()))

@@ -39,6 +39,11 @@ def is_withheld(part: Part, takedowns: Iterable[Mapping[str, Any]]) -> bool:
     return False
 
 
+def first_commit(takedowns: Iterable[Mapping[str, Any]]) -> int:
+    """The oldest commit that may exist: that of the last takedown; 1 when there was none."""
+    return max((int(record["commit"]) for record in takedowns), default=1)
+
+
 def _overlap(ticks: Iterable[int], talk: Mapping[str, Any]) -> bool:
     start, end = ticks
     return bool(start < talk["end_tick"] and talk["start_tick"] < end)

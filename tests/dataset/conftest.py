@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fabricate import fabricate, shard_parts
+from older import publish_in_first_format
 
 from dialogbuild.publish import publish
 
@@ -32,3 +33,14 @@ def published(parts: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
 def dataset(published: Path, tmp_path: Path) -> Path:
     """A copy of the published dataset that a test may damage."""
     return Path(shutil.copytree(published, tmp_path / "dataset"))
+
+
+@pytest.fixture(scope="session")
+def _first_format(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish_in_first_format(tmp_path_factory.mktemp("older"))
+
+
+@pytest.fixture
+def old_format(_first_format: Path, tmp_path: Path) -> Path:
+    """Two clips of one video in format 1.0.0, without the columns that came later; a copy."""
+    return Path(shutil.copytree(_first_format, tmp_path / "old_format"))
