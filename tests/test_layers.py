@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dialogbuild"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("cli_video",),
+    ("cli_video", "export_cli"),
     ("cli_options",),
     ("fitvideo", "diarizevideo"),
     ("pipeline", "explain", "progress", "doctor"),

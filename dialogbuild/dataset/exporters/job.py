@@ -71,7 +71,7 @@ class ExportReport:
 
 @dataclass(frozen=True)
 class Format:
-    """One entry of the registry. ``lost`` is what the format never holds, whatever the data."""
+    """One entry of the registry. ``lost`` is what the format never holds, whatever the data; ``heads``: it has heads."""
 
     name: str
     consumer: str
@@ -79,6 +79,7 @@ class Format:
     lost: tuple[str, ...]
     options: type[Options]
     export: Callable[[Dataset, Path, Any], ExportReport]
+    heads: bool = True
 
 
 class Job:
@@ -140,7 +141,7 @@ class Job:
             why = "; ".join(f"{what}: {reason}" for what, reason in self._dropped[:5]) or "no clip was selected"
             raise DatasetError(f"nothing to export as {form.name} ({why}); no folder was written")
         head = self.dataset.info["head_model"] or {}
-        if is_procedural(str(head.get("model_id"))):
+        if form.heads and is_procedural(str(head.get("model_id"))):
             self._lost.insert(0, PROCEDURAL_WARNING)
         commit = self.dataset.commit.number
         text = _lost_page(form, commit, self._lost, self._dropped)

@@ -86,4 +86,5 @@ FORMAT = Format(
     ),
     options=RTTMOptions,
     export=export,
+    heads=False,
 )
