@@ -39,10 +39,10 @@ class ColumnCache:
 
     Args:
         folder: created when missing.
-        max_bytes: what the folder may hold. An entry that would not fit is not written.
+        max_bytes: what the folder may hold.
 
     Attributes:
-        usable: False once the folder could not be written to; nothing is tried again then.
+        usable: False once an entry could not be written; no new one is tried then.
     """
 
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
@@ -74,10 +74,8 @@ class ColumnCache:
             return None
 
     def _make(self, path: Path, values: Array) -> Array | None:
-        if values.nbytes > self.max_bytes:
-            _LOG.warning("no reader cache for %d bytes: max_bytes is %d", values.nbytes, self.max_bytes)
-            return None
-        self._evict(self.max_bytes - values.nbytes)
+        if not self._make_room(self.max_bytes - values.nbytes):
+            raise OSError(f"what is in use and {values.nbytes} more bytes exceed max_bytes, {self.max_bytes}")
         part = self.folder / f".{uuid.uuid4().hex}.part"
         try:
             write_entry(part, values)
@@ -86,8 +84,8 @@ class ColumnCache:
             part.unlink(missing_ok=True)
         return read_entry(path, verify=True)
 
-    def _evict(self, room: int) -> None:
-        """Delete what was used longest ago until at most ``room`` bytes are left; entries in use by us stay."""
+    def _make_room(self, room: int) -> bool:
+        """Delete what was used longest ago until at most ``room`` bytes are left; what this process uses stays."""
         for stray in self.folder.glob(".*.part"):
             if _age_s(stray) > _STALE_S:
                 stray.unlink(missing_ok=True)
@@ -95,10 +93,11 @@ class ColumnCache:
         total = sum(_size(p) for _, p in found)
         for _, path in found:
             if total <= room:
-                return
+                break
             if path.stem not in self._mine:
                 total -= _size(path)
                 path.unlink(missing_ok=True)  # processes that have it mapped keep their pages
+        return total <= room
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:

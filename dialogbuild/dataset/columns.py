@@ -135,7 +135,7 @@ class ParquetRows:
     def _read(self, path: str, names: tuple[str, ...], group: int) -> NDArray[Any]:
         try:
             if path not in self._files:
-                self._files[path] = pq.ParquetFile(self._store.open(path), page_checksum_verification=True)
+                self._files[path] = self._store.parquet(path)
             return _packed(self._files[path].read_row_group(group, columns=list(names)), names)
         except (OSError, pa.ArrowException, IndexError, KeyError) as error:
             raise _damaged(path, error) from None

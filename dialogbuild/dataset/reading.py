@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -12,16 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dialogbuild.dataset.columns import Float, Rows, Selection
+from dialogbuild.dataset.columns import Rows, Selection
 from dialogbuild.dataset.reader import crop_frames
 from dialogbuild.dataset.schema import CROP_PX, SAMPLES_PER_TICK, VALID_BITS
+from dialogbuild.dataset.soundfiles import Sounds
 from dialogbuild.dataset.store import Store
 from dialogbuild.errors import ConfigError, DatasetError
 
 Item = dict[str, Any]
-Sound = Literal["persons", "mix", "all"]
+Audio = Literal["persons", "mix", "all"]
 SIDES: Final = ("left", "right")
-_HELD_CLIPS: Final = 32  # decoded sound files that a sequential reader keeps: 1 MB per 30 s
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Spec:
 
     window_ticks: int
     selections: tuple[Selection, ...]
-    audio: Sound | None
+    audio: Audio | None
     video: Frames | None
     valid_mask: int
 
@@ -66,26 +64,17 @@ def by_side(row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 class WindowReader:
-    """Reads windows; picklable.
+    """Reads windows; picklable."""
 
-    Args:
-        whole_files: decode a sound file once and keep it for the windows that follow (sequential reading).
-    """
-
-    def __init__(self, store: Store, rows: Rows, spec: Spec, whole_files: bool = False) -> None:
+    def __init__(self, store: Store, rows: Rows, sounds: Sounds, spec: Spec) -> None:
         self.spec = spec
-        self._store, self._rows, self._whole = store, rows, whole_files
-        self._decoded: OrderedDict[str, Float] = OrderedDict()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_decoded": OrderedDict()}
+        self._store, self._rows, self._sounds = store, rows, sounds
 
     def read(self, row: Mapping[str, Any], sides: Mapping[str, Mapping[str, Any]], start: int) -> Item:
         """The window that begins at tick ``start`` of the clip ``row``; nothing in it is shared with another item."""
         n = self.spec.window_ticks
         real = min(n, row["n_ticks"] - start)
-        is_pad = torch.zeros(n, dtype=torch.bool)
-        is_pad[real:] = True
+        is_pad = torch.from_numpy(np.arange(n) >= real)
         item: Item = {"clip_id": row["id"], "start_tick": start, "is_pad": is_pad}
         for side in SIDES:
             item[side] = self._person(sides[side], row, start, real)
@@ -99,7 +88,7 @@ class WindowReader:
         for wanted in self.spec.selections:
             values = self._rows.values(about, wanted, start, start + real)
             own = torch.from_numpy(_padded(values, n))
-            out.update(zip(wanted.names, torch.split(own, list(wanted.widths), 1), strict=True))
+            out.update(zip(wanted.names, own.split_with_sizes(wanted.widths, 1), strict=True))
         mask = np.uint32(self.spec.valid_mask)
         out["valid"] = torch.from_numpy(_padded((self._rows.bits(about, start, start + real) & mask) == mask, n))
         if self.spec.audio in ("persons", "all"):
@@ -110,19 +99,8 @@ class WindowReader:
 
     def _sound(self, path: str, row: Mapping[str, Any], start: int, real: int) -> torch.Tensor:
         first, last = start * SAMPLES_PER_TICK, (start + real) * SAMPLES_PER_TICK
-        if self._whole:
-            samples = self._decode(path, row["n_ticks"] * SAMPLES_PER_TICK)[first:last]
-        else:
-            samples = _read_sound(self._store, path, first, last)
+        samples = self._sounds.read(path, first, last, row["n_ticks"] * SAMPLES_PER_TICK)
         return torch.from_numpy(_padded(samples, self.spec.window_ticks * SAMPLES_PER_TICK))
-
-    def _decode(self, path: str, n_samples: int) -> Float:
-        samples = self._decoded.get(path)
-        if samples is None:
-            samples = self._decoded[path] = _read_sound(self._store, path, 0, n_samples, stream=True)
-            if len(self._decoded) > _HELD_CLIPS:
-                self._decoded.popitem(last=False)
-        return samples
 
     def _frames(self, path: str, wanted: Frames, start: int, real: int) -> torch.Tensor:
         """(F, 3, size, size) uint8 RGB; zeros where the window is padding."""
@@ -144,19 +122,3 @@ def _padded(values: NDArray[Any], n: int) -> NDArray[Any]:
     out = np.zeros((n, *values.shape[1:]), values.dtype)
     out[: len(values)] = values
     return out
-
-
-def _read_sound(store: Store, path: str, start: int, stop: int, stream: bool = False) -> Float:
-    import soundfile
-
-    try:
-        if stream:
-            with store.open(path) as source:
-                samples, _ = soundfile.read(io.BytesIO(source.read()), stop, dtype="float32")
-        else:
-            samples, _ = soundfile.read(store.local(path), start=start, stop=stop, dtype="float32")
-    except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
-        raise DatasetError(f"{path} cannot be read ({error}): validate the dataset") from None
-    if samples.shape != (stop - start,):
-        raise DatasetError(f"{path} ends before sample {stop}, which its manifest row needs: validate the dataset")
-    return np.asarray(samples, np.float32)

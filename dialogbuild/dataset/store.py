@@ -15,6 +15,9 @@ import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
+
 from dialogbuild.artifact import file_sha256
 from dialogbuild.dataset.commit import Commit, Entry, commit_path, read_current
 from dialogbuild.dataset.reader import Dataset
@@ -77,6 +80,14 @@ class Store:
             return cast(BinaryIO, system.open(f"{base}/{path}", "rb"))
         except FileNotFoundError:
             raise DatasetError(f"{path} is missing: validate the dataset, then publish or copy it again") from None
+
+    def parquet(self, path: str) -> pq.ParquetFile:
+        """A Parquet file whose page checksums are verified; Arrow closes it when it is dropped. OSError as Arrow's."""
+        if self.url is None:
+            return pq.ParquetFile(self.dataset.root / path, page_checksum_verification=True)
+        system, base = _connect(self.url)
+        handler = pa_fs.PyFileSystem(pa_fs.FSSpecHandler(system))
+        return pq.ParquetFile(f"{base}/{path}", filesystem=handler, page_checksum_verification=True)
 
     def local(self, path: str) -> Path:
         """A local file with the content of ``path``; remote ones are fetched into the cache once.

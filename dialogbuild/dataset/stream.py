@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dialogbuild.dataset.columns import DEFAULT_COLUMNS, ParquetRows
-from dialogbuild.dataset.reading import Frames, Item, Sound, WindowReader
+from dialogbuild.dataset.reading import Audio, Frames, Item, WindowReader
 from dialogbuild.dataset.sampler import Uneven, permute, rank_length
+from dialogbuild.dataset.soundfiles import PassingSounds
 from dialogbuild.dataset.store import Store, cache_folder
 from dialogbuild.dataset.windows import Keep, Plan, make_spec
 from dialogbuild.errors import ConfigError
@@ -76,7 +77,7 @@ class DialogStream(IterableDataset[Item]):
         stride_ticks: int | None = None,
         *,
         columns: Sequence[str] = DEFAULT_COLUMNS,
-        audio: Sound | bool = True,
+        audio: Audio | bool = True,
         video: Frames | None = None,
         pad: bool = False,
         keep: Keep | None = None,
@@ -96,7 +97,7 @@ class DialogStream(IterableDataset[Item]):
         rows = ParquetRows(store)
         if keep is not None:
             self._plan.keep(keep, rows, window_ticks)
-        self._reader = WindowReader(store, rows, self.spec, whole_files=True)
+        self._reader = WindowReader(store, rows, PassingSounds(store), self.spec)
         self._split: tuple[int, int, Uneven] = (rank, world, uneven)
         self._seed, self._pool, self.epoch = seed, pool_clips, 0
 
