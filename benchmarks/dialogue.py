@@ -88,7 +88,7 @@ def listen(talk: Talk, condition: str) -> Scored:
         voices = json.loads((dirs["diarize"] / "voices.json").read_text())
         try:
             assign.check_people(people, voices["n_voices"], 25.0, config)
-            assign.check_speakers(answer.verdict, answer.speak_s, voices, config)
+            assign.check_speakers(answer, voices, config)
             refused = ""
         except Reject as reject:
             refused = reject.reason

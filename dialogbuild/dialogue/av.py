@@ -118,7 +118,7 @@ class Verdict:
 
 
 def emissions(seen: Observed, lips: LipModel, weights: Weights, pairing: Pairing, asd: LipModel | None = None) -> Array:
-    """Log-likelihood of each tick under each state of the chain, up to a constant per tick. (T, 13) nats."""
+    """Log-likelihood of each tick under each state of the chain, up to a constant per tick. (T, 10) nats."""
     p = np.clip(np.asarray(seen.p_speech, dtype=np.float64), 1e-3, 1.0 - 1e-3)
     vad = np.log(p / (1.0 - p)).clip(-_CLIP_NATS, _CLIP_NATS)
     talk: Array = weights.vad * np.where(np.arange(5) > 0, 0.5, -0.5) * vad[:, None]

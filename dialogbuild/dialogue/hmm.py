@@ -13,8 +13,15 @@ from dialogbuild.dialogue.pcm import Array
 # Who speaks, as (person 0, person 1): silence, 0, 1, both; and somebody who is neither.
 TALK = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [0, 0]])
 BOTH, OTHER = 3, 4
-# The chain's states: who speaks, and whether the lips of each person who does not speak move all the same.
-STATES = [(talk, a, b) for talk in range(5) for a in range(2 - TALK[talk, 0]) for b in range(2 - TALK[talk, 1])]
+# The chain's states: who speaks, and whether the lips of each person who does not speak move all the same. Not under
+# a voice off: lips that move to it would explain every monologue as somebody else's.
+STATES = [
+    (talk, a, b)
+    for talk in range(5)
+    for a in range(2 - TALK[talk, 0])
+    for b in range(2 - TALK[talk, 1])
+    if talk != OTHER or not (a or b)
+]
 WHO = np.array([talk for talk, _, _ in STATES])
 SPEAKS = TALK[WHO]
 FIDGETS = np.array([(a, b) for _, a, b in STATES])
@@ -90,7 +97,7 @@ def stationary(transitions: Array) -> Array:
 
 
 def dialogue_transitions(fps: float) -> Array:
-    """Transitions of two-person talk, (13, 13), for a tick of ``1 / fps`` seconds; rows and columns as ``STATES``."""
+    """Transitions of two-person talk, (10, 10), for a tick of ``1 / fps`` seconds; rows and columns as ``STATES``."""
     table = np.zeros((5, 5))
     table[:4, :4] = _MSDWILD_25FPS / _MSDWILD_25FPS.sum(axis=1, keepdims=True) * (1.0 - _TO_OTHER[:, None])
     table[:4, OTHER], table[OTHER, :4] = _TO_OTHER, _FROM_OTHER
@@ -101,6 +108,7 @@ def dialogue_transitions(fps: float) -> Array:
         moving = np.where(FIDGETS[:, person] > 0, 1.0 - _FIDGET_STOP, begins)[:, None]
         next_moves = np.where(FIDGETS[:, person] > 0, moving, 1.0 - moving)
         whole *= np.where(SPEAKS[:, person] > 0, 1.0, next_moves)
+    whole /= whole.sum(axis=1, keepdims=True)
     return rescale(whole, 25.0 / fps)
 
 

@@ -16,6 +16,7 @@ writes  persons.parquet       person (0 is left), side, voice (-1: none linked),
         assign.json           posterior and margin_nats of voice <-> face, contrast, hypotheses, lip normals, av_offset:
                               ms (positive: the sound is late), sigma_ms, both null unless reason is "ok", z, solo_s
 rejects no_speech (seconds), not_a_dialogue (persons, voices), too_many_people (share of ticks with a third face),
+        voice_off (most speech comes from somebody who is neither: share),
         one_voice (one voice, and one of the two never speaks; seconds), silent_partner (a person on screen never
         speaks, but two voices are heard; seconds), ambiguous_speakers (margin, posterior, contrast)
 """
@@ -55,6 +56,9 @@ class Config(StageConfig):
     min_seen_s: float = Field(1.0, ge=0, description="s that each person's face must be seen")
     min_speak_s: float = Field(0.6, ge=0, description="s that each person must speak: one short sentence")
     max_third_share: float = Field(0.5, gt=0, le=1, description="of ticks with a third face; more is a panel")
+    max_offscreen_share: float = Field(
+        0.5, ge=0, le=1, description="of the speech that may come from off-screen; more is a narrated film"
+    )
     min_posterior: float = Field(0.9, ge=0.5, le=1, description="probability of which voice is which face")
     min_contrast: float = Field(
         0.6, ge=0, le=1, description="mean |p0 - p1| in speech that makes up for voices that cannot be told apart"
@@ -93,12 +97,17 @@ def check_people(people: People, n_voices: int, fps: float, config: Config) -> N
         raise Reject("too_many_people", share=round(share, 3), max_share=config.max_third_share)
 
 
-def check_speakers(verdict: Verdict, speak_s: Array, voices: dict[str, Any], config: Config) -> None:
-    """Both speak, and it is clear who is who. ``speak_s`` (2,).
+def check_speakers(answer: Answer, voices: dict[str, Any], config: Config) -> None:
+    """Both speak, and it is clear who is who.
 
     Raises:
-        Reject: ambiguous_speakers, one_voice, silent_partner.
+        Reject: voice_off, ambiguous_speakers, one_voice, silent_partner.
     """
+    verdict, speak_s, decoded = answer.verdict, answer.speak_s, answer.decoded
+    spoken = decoded.p_other.sum() + (1.0 - decoded.posterior[:, 0]).sum()
+    share = float(decoded.p_other.sum() / max(spoken, 1e-9))
+    if share > config.max_offscreen_share:
+        raise Reject("voice_off", share=round(share, 3), max_share=config.max_offscreen_share)
     posterior = which_face(verdict)
     if posterior < config.min_posterior and verdict.contrast < config.min_contrast:
         values = {"margin": verdict.margin, "posterior": posterior, "contrast": verdict.contrast}
@@ -255,7 +264,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     owner = {track: label.person for track, label in people.labels.items()}
     asd = network_scores(inputs, owner, config.asd_weights, len(evidence.p_speech))
     answer = who_speaks(evidence, people, weights, rule, asd)
-    check_speakers(answer.verdict, answer.speak_s, voices, config)
+    check_speakers(answer, voices, config)
 
     voice = voice_of(answer.verdict, config.min_posterior)
     seen_s = people.seen.sum(axis=0) / fps
@@ -274,7 +283,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 STAGE = Stage(
     name="assign",
-    version=3,
+    version=4,
     unit="video",
     config=Config,
     run=run,

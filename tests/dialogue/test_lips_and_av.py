@@ -230,16 +230,16 @@ def test_shapes_that_disagree_are_refused() -> None:
 
 def test_the_chain_agrees_with_the_sum_over_all_paths() -> None:
     rng = np.random.default_rng(0)
-    ll, chain = rng.normal(size=(4, 13)), hmm.dialogue_transitions(FPS)
+    ll, chain = rng.normal(size=(4, 10)), hmm.dialogue_transitions(FPS)
     start = hmm.stationary(chain)
-    paths = np.stack(np.meshgrid(*[range(13)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
+    paths = np.stack(np.meshgrid(*[range(10)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
     score = np.log(start[paths[:, 0]]) + ll[0, paths[:, 0]]
     for t in range(1, 4):
         score = score + np.log(chain[paths[:, t - 1], paths[:, t]]) + ll[t, paths[:, t]]
     smoothed = hmm.smooth(ll, chain)
     assert smoothed.log_evidence == pytest.approx(np.logaddexp.reduce(score))
     weight = np.exp(score - np.logaddexp.reduce(score))
-    expected = np.array([[weight[paths[:, t] == k].sum() for k in range(13)] for t in range(4)])
+    expected = np.array([[weight[paths[:, t] == k].sum() for k in range(10)] for t in range(4)])
     assert smoothed.posterior == pytest.approx(expected)
     assert smoothed.states.tolist() == paths[score.argmax()].tolist()
 
@@ -344,3 +344,13 @@ def test_a_listener_who_laughs_through_the_other_s_speech_is_not_taken_for_a_spe
     assert (verdict.decoded.states[20:180] == 1).mean() > 0.9
     assert verdict.decoded.p_move[20:180, 1].mean() > 0.9
     assert (verdict.decoded.states == state).mean() > 0.9
+
+
+def test_a_monologue_with_a_silent_partner_is_not_a_voice_off() -> None:
+    rng = np.random.default_rng(3)
+    n = 500
+    talking = (np.arange(n) % 70) > 12
+    motion = np.stack([lips.lip_motion(mouth(m, rng), FPS) for m in (talking, np.zeros(n, bool))], axis=1)
+    decoded = av.pair_voices(av.Observed(np.where(talking, 0.97, 0.03), motion, np.zeros(n), FPS)).decoded
+    assert (decoded.states[talking] == 1).mean() > 0.9
+    assert decoded.p_other.mean() < 0.05

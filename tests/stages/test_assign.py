@@ -11,7 +11,9 @@ from spoken import Spoken, spoken
 from dialogbuild.artifact import write_json
 from dialogbuild.dialogue.metrics import turn_f1
 from dialogbuild.errors import Reject
+from dialogbuild.media.audio import write_flac
 from dialogbuild.stages import assign, diarize
+from dialogbuild.synth import DialogueSpec, make_speech
 from dialogbuild.tables import read_table, write_table
 
 
@@ -123,6 +125,20 @@ def test_silence_is_no_speech(make_talk: Any) -> None:
     assert (verdict.reason, verdict.values["seconds"]) == ("no_speech", 0.0)
 
 
+def test_music_is_no_speech(make_talk: Any) -> None:
+    assert rejected(make_talk(seed=2, audio="music", duration_s=8.0)).reason == "no_speech"
+
+
+def test_two_people_who_only_listen_to_voices_off_are_not_given_the_words(make_talk: Any) -> None:
+    made = make_talk(seed=1, audio="silence")
+    sound, _ = make_speech(DialogueSpec(seed=9, duration_s=14.0))
+    write_flac(made.dirs["ingest"] / "audio.flac", [sound])
+    made.run(diarize.STAGE)
+    verdict = rejected(made)
+    assert verdict.reason == "voice_off"
+    assert verdict.values["share"] > 0.9
+
+
 def test_one_face_is_not_a_dialogue(make_talk: Any) -> None:
     verdict = rejected(make_talk(seed=1, people=[0], duration_s=8.0))
     assert verdict.reason == "not_a_dialogue"
@@ -165,7 +181,8 @@ def test_still_lips_and_one_indistinct_voice_are_ambiguous(talk: Spoken, tmp_pat
         write_table(tmp_path / "diarize" / f"{name}.parquet", table)
     facts = json.loads((talk.dirs["diarize"] / "voices.json").read_text())
     write_json(tmp_path / "diarize" / "voices.json", facts)
-    verdict = rejected(frozen)
+    assert rejected(frozen).reason == "voice_off"
+    verdict = rejected(frozen, max_offscreen_share=1.0)
     assert verdict.reason == "ambiguous_speakers"
     assert verdict.values["posterior"] == pytest.approx(0.5, abs=0.05)
 
