@@ -29,7 +29,7 @@ from dialogbuild.errors import DatasetError
 
 _STORED = re.compile(r"-[0-9a-f]{16}(\.[a-z0-9.]+)$")
 _STORES = ("frames", "media", "commits/objects")
-_PLAIN = ("tables", "manifests", "meta")
+PLAIN = ("tables", "manifests", "meta")  # folders of the copies
 
 
 @dataclass(frozen=True)
@@ -72,26 +72,40 @@ def read_commit(root: Path, number: int, sha256: str | None = None) -> Commit:
     if not path.is_file():
         raise DatasetError(f"{path} is missing: restore the folder from a copy, or publish into an empty one")
     data = path.read_bytes()
+    damaged = DatasetError(f"{path} is damaged: it differs from what was committed; restore it, or publish again")
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise DatasetError(f"{path} is damaged: it differs from what was committed; restore it, or publish again")
-    record = json.loads(data)
-    if major(record["format_version"]) != major(FORMAT_VERSION):
+        raise damaged
+    try:
+        record = json.loads(data)
+        if record.get("seal", _seal(record)) != _seal(record):
+            raise damaged
+        version = record["format_version"]
+        files = {name: Entry(**entry) for name, entry in record["files"].items()}
+        commit = Commit(record["commit"], record["inputs"], files, record)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise damaged from None
+    if major(version) != major(FORMAT_VERSION):
         raise DatasetError(
-            f"the dataset has format {record['format_version']}, this version reads {FORMAT_VERSION}: "
+            f"the dataset has format {version}, this version reads {FORMAT_VERSION}: "
             f"use dialogbuild of the dataset's major version, or publish it again"
         )
-    files = {name: Entry(**entry) for name, entry in record["files"].items()}
-    return Commit(record["commit"], record["inputs"], files, record)
+    return commit
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """SHA-256 of the record's other entries: a record is sound or not even where nothing else knows its hash."""
+    rest = {name: value for name, value in record.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_current(root: Path) -> Commit | None:
     """The current commit, or None when nothing was published here yet. DatasetError as ``read_commit``."""
     try:
-        text = (root / "CURRENT").read_text()
+        text = (root / "CURRENT").read_bytes().decode("latin-1")
     except FileNotFoundError:
         return None
-    if not re.fullmatch(r"\d+ [0-9a-f]{64}\n", text):
-        raise DatasetError(f"{root / 'CURRENT'} is damaged: write '<n> <sha256 of commits/<n>.json>', or publish again")
+    if not re.fullmatch(r"[0-9]+ [0-9a-f]{64}\n", text):
+        raise DatasetError(f"{root / 'CURRENT'} is damaged: dialogbuild validate --repair writes it again")
     number, sha256 = text.split()
     return read_commit(root, int(number), sha256)
 
@@ -175,6 +189,7 @@ def commit(root: Path, scratch: Path, inputs: str, files: Mapping[str, Entry], a
         "parent": None if parent is None else {"commit": parent.number, "sha256": _commit_hash(root, parent.number)},
         "files": {name: asdict(entry) for name, entry in sorted(files.items())},
     }
+    record["seal"] = _seal(json.loads(json.dumps(record)))
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
     # a record beyond CURRENT was left by a publisher that died: under the lock it may be replaced
     _write(scratch, commit_path(root, number), text)
@@ -194,16 +209,42 @@ def _write(scratch: Path, target: Path, text: str) -> None:
 
 def refresh_plain(root: Path, scratch: Path, state: Commit) -> None:
     """Bring the plain-named copies up to the current state and drop those that it does not list."""
-    named = {name: entry for name, entry in state.files.items() if name != entry.path}
-    for name, entry in sorted(named.items()):
+    renew_copies(root, scratch, state)
+    for folder in PLAIN:
+        for path in sorted((root / folder).rglob("*")):
+            if path.is_file() and path.relative_to(root).as_posix() not in state.files:
+                path.unlink()
+
+
+def renew_copies(root: Path, scratch: Path, state: Commit) -> list[str]:
+    """Write the plain-named copies that are not the current state's; returns their names."""
+    renewed = []
+    for name, entry in sorted((n, e) for n, e in state.files.items() if n != e.path):
         target = root / name
         if not target.is_file() or file_sha256(target) != entry.sha256:
             shutil.copyfile(root / entry.path, scratch / "copy")
             _place(scratch / "copy", target)
-    for folder in _PLAIN:
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and path.relative_to(root).as_posix() not in named:
-                path.unlink()
+            renewed.append(name)
+    return renewed
+
+
+def restore_from_copies(root: Path, scratch: Path, state: Commit) -> list[str]:
+    """Write stored files that are damaged again from sound plain-named copies; returns their paths."""
+    restored = []
+    for name, entry in sorted((n, e) for n, e in state.files.items() if n != e.path):
+        path = root / entry.path
+        if (path.is_file() and file_sha256(path) == entry.sha256) or not (root / name).is_file():
+            continue
+        if file_sha256(root / name) == entry.sha256:
+            shutil.copyfile(root / name, scratch / "copy")
+            _place(scratch / "copy", path)
+            restored.append(entry.path)
+    return restored
+
+
+def point_to(root: Path, scratch: Path, number: int) -> None:
+    """Write ``CURRENT`` again for a commit that is there. Called under ``exclusive``."""
+    _write(scratch, root / "CURRENT", f"{number} {_commit_hash(root, number)}\n")
 
 
 def commit_numbers(root: Path) -> list[int]:
@@ -234,8 +275,15 @@ def _is_record(name: str) -> bool:
 
 
 def sweep(root: Path) -> list[str]:
-    """Delete orphans whose name is one of ours; returns what was deleted. Called under ``exclusive``."""
-    gone = [p for p in orphans(root) if _STORED.search(p.name) or p.parent == root / "commits"]
+    """Delete orphans whose name is one of ours; returns what was deleted. Called under ``exclusive``.
+
+    Nothing is deleted while a commit record is damaged: nobody knows then what it names.
+    """
+    try:
+        extra = orphans(root)
+    except DatasetError:
+        return []
+    gone = [p for p in extra if _STORED.search(p.name) or p.parent == root / "commits"]
     for path in gone:
         path.unlink()
     return [p.relative_to(root).as_posix() for p in gone]

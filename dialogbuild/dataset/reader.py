@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dialogbuild.artifact import file_sha256
 from dialogbuild.dataset.arrow import row_group_count
-from dialogbuild.dataset.commit import Commit, read_current
+from dialogbuild.dataset.commit import Commit, Entry, read_current, read_named
 from dialogbuild.dataset.conventions import is_known
 from dialogbuild.dataset.schema import (
     CONVENTION_NAME,
@@ -53,9 +55,11 @@ class Person:
     quality: Columns
     audio: Array | None
     video: Path
+    video_entry: Entry
 
     def frames(self, ticks: Iterable[int]) -> Iterator[NDArray[np.uint8]]:
-        """Crop images (512, 512, 3) RGB at non-decreasing ticks."""
+        """Crop images (512, 512, 3) RGB at non-decreasing ticks. DatasetError when the file was changed."""
+        check_entry(self.video, self.video_entry)
         return crop_frames(self.video, ticks)
 
 
@@ -83,12 +87,13 @@ class Dataset:
         if commit is None:
             raise DatasetError(f"{root} holds no dataset: CURRENT is missing; give the folder that publish wrote")
         self.root, self.commit = root, commit
-        self.info: dict[str, Any] = json.loads(commit.path(root, INFO_NAME).read_text())
+        self._sound: set[str] = set()
+        self.info: dict[str, Any] = json.loads(read_named(root, commit, INFO_NAME))
         self.conventions = _conventions(root, commit, self.info)
         self.rows = [row for split in SPLITS for row in self._manifest(split)]
 
     def _manifest(self, split: str) -> list[dict[str, Any]]:
-        text = self.commit.path(self.root, MANIFEST_NAME.format(split=split)).read_text()
+        text = read_named(self.root, self.commit, MANIFEST_NAME.format(split=split))
         return [json.loads(line) for line in text.splitlines()]
 
     def split(self, name: str) -> list[dict[str, Any]]:
@@ -97,8 +102,8 @@ class Dataset:
 
     def table(self, name: str) -> Columns:
         """A relation table's columns. KeyError for a table that the schema does not name."""
-        path = self.commit.path(self.root, TABLE_NAME.format(table=name))
-        table = pq.read_table(path, page_checksum_verification=True)
+        data = read_named(self.root, self.commit, TABLE_NAME.format(table=name))
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         return {column: from_arrow(table.column(column)) for column in table.column_names}
 
     def read_clip(
@@ -110,7 +115,8 @@ class Dataset:
         """The arrays of one clip for both persons; the first clip when no id is given.
 
         Raises:
-            DatasetError: no such clip, or its files are damaged (page checksums are verified).
+            DatasetError: no such clip, or its files are not what was published: each is compared with its SHA-256
+                when it is first read.
         """
         row = next((r for r in self.rows if clip_id in (None, r["id"])), None)
         if row is None:
@@ -129,14 +135,19 @@ class Dataset:
         track = {name: values[tracks["track_id"] == about["track_id"]][0] for name, values in tracks.items()}
         shape = people["shape"][people["identity_id"] == about["identity_id"]][0]
         sound = self._audio(row, about["audio"]) if audio else None
-        return Person(
-            role, track, shape, read["motion"], read["landmarks"], read["quality"], sound, self.root / about["video"]
-        )
+        video = self.root / about["video"], self.commit.files[about["video"]]
+        return Person(role, track, shape, read["motion"], read["landmarks"], read["quality"], sound, *video)
+
+    def _file(self, path: str) -> Path:
+        if path not in self._sound:
+            check_entry(self.root / path, self.commit.files[path])
+            self._sound.add(path)
+        return self.root / path
 
     def _rows(self, about: Mapping[str, Any], family: str) -> Columns:
         first = about["row_group"][family]
         wanted = range(first, first + row_group_count(TABLES[family], about["n_rows"]))
-        path = self.root / about["files"][family]
+        path = self._file(about["files"][family])
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 table = file.read_row_groups(list(wanted))
@@ -147,7 +158,7 @@ class Dataset:
     def _audio(self, row: Mapping[str, Any], path: str) -> Array:
         from dialogbuild.media.audio import read_audio
 
-        samples = read_audio(self.root / path)
+        samples = read_audio(self._file(path))
         if len(samples) != row["n_ticks"] * SAMPLES_PER_TICK:
             raise DatasetError(f"{path} has {len(samples)} samples for {row['n_ticks']} ticks: validate the dataset")
         return samples
@@ -161,13 +172,19 @@ def open_dataset(root: Path | str) -> Dataset:
 def _conventions(root: Path, commit: Commit, info: Mapping[str, Any]) -> dict[str, Any]:
     if info["convention_id"] is None:
         return {}
-    record: dict[str, Any] = json.loads(commit.path(root, CONVENTION_NAME.format(id=info["convention_id"])).read_text())
+    record: dict[str, Any] = json.loads(read_named(root, commit, CONVENTION_NAME.format(id=info["convention_id"])))
     if not is_known(record):
         raise DatasetError(
             f"{root} follows conventions {info['convention_id']}, which this version does not know: its axes or units "
             "may differ; use the dialogbuild version named in meta/info.json"
         )
     return record
+
+
+def check_entry(file: Path, entry: Entry) -> None:
+    """Compare a file with what the commit says of it. DatasetError when it is missing or another."""
+    if not file.is_file() or file.stat().st_size != entry.bytes or file_sha256(file) != entry.sha256:
+        raise DatasetError(f"{file} is missing or damaged: validate the dataset, then publish or copy it again")
 
 
 def crop_frames(video: Path, ticks: Iterable[int], size_px: int = CROP_PX) -> Iterator[NDArray[np.uint8]]:

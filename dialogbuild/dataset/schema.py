@@ -22,7 +22,7 @@ from dialogbuild.dataset.schema_families import (
     VALID_BITS,
 )
 from dialogbuild.dataset.schema_relations import CONVERSATIONS, IDENTITIES, RELATIONS, TRACKS, TURNS, VIDEOS
-from dialogbuild.dataset.schema_types import Column, Table, major, version_parts
+from dialogbuild.dataset.schema_types import Column, Table, major, version_parts, with_described
 
 FORMAT_VERSION: Final = "1.2.0"
 AUDIO_RATE_HZ: Final = 16_000
@@ -94,4 +94,5 @@ __all__ = [
     "Table",
     "major",
     "version_parts",
+    "with_described",
 ]

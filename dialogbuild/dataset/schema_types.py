@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,21 @@ class Table:
     def at(self, version: str) -> Table:
         """The table as a dataset of that format version has it: without the columns that came later."""
         return replace(self, columns=tuple(c for c in self.columns if version_parts(c.since) <= version_parts(version)))
+
+
+def with_described(table: Table, described: Mapping[str, Any]) -> Table:
+    """The table with the columns that only a newer dataset's own ``meta/schema.json`` knows.
+
+    Args:
+        described: the table's entry there.
+    """
+    known = {c.name for c in table.columns}
+    more = tuple(
+        Column(name, c["dtype"], c["meaning"], c["unit"], sum(c["shape"]), c.get("low"), c.get("high"))
+        for name, c in described["columns"].items()
+        if name not in known
+    )
+    return replace(table, columns=(*table.columns, *more))
 
 
 def major(version: str) -> int:

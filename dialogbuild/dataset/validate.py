@@ -1,7 +1,8 @@
-"""Does a dataset on disk keep its own contract? Nothing is repaired; every finding says what to do.
+"""Does a dataset on disk keep its own contract? Nothing is changed; every finding says what to do.
 
 The quick pass compares every file with its commit (existence, size, SHA-256), every table with the schema, and the
-tables with the manifests and the media headers. ``deep`` also decodes every row and every frame.
+tables with the manifests and the media headers. ``deep`` also decodes every row, sample and frame, and compares files
+that only older commits name.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialogbuild.artifact import file_sha256
-from dialogbuild.dataset import validate_rows
-from dialogbuild.dataset.commit import Commit, Entry, orphans, read_commit, read_current
+from dialogbuild.dataset import validate_history, validate_rows
+from dialogbuild.dataset.commit import Commit, read_current, read_named
 from dialogbuild.dataset.conventions import convention_id, is_known
 from dialogbuild.dataset.finding import Finding
 from dialogbuild.dataset.schema import CONVENTION_NAME, INDEX_NAME, INFO_NAME, MANIFEST_NAME, SPLITS
@@ -30,107 +30,79 @@ class _State:
     root: Path
     commit: Commit
 
+    def read(self, name: str) -> bytes | None:
+        """A listed file's content, from its copy where it is damaged; None when both are."""
+        try:
+            return read_named(self.root, self.commit, name)
+        except (DatasetError, KeyError):
+            return None
+
 
 def validate(root: Path, deep: bool = False) -> list[Finding]:
     """Check the dataset under ``root``; an empty list means that nothing is wrong.
 
     Args:
-        deep: also decode every Parquet row (finite, in range, bit masks) and every video frame.
+        deep: also decode every Parquet row (finite, in range, bit masks), every sample and every video frame.
     """
     try:
         commit = read_current(root)
     except DatasetError as error:
-        return [Finding("error", "damaged_commit", "CURRENT", str(error), "restore the file, or publish again")]
+        fix = "dialogbuild validate --repair goes back to the newest commit that is whole; or publish again"
+        return [Finding("error", "damaged_commit", "CURRENT", str(error), fix)]
     if commit is None:
-        return [
-            Finding("error", "no_dataset", "CURRENT", "nothing was published here", "publish, or give another folder")
-        ]
+        fix = "publish, or give another folder; if it was there, dialogbuild validate --repair writes it again"
+        return [Finding("error", "no_dataset", "CURRENT", "nothing was published here", fix)]
     state = _State(root, commit)
     found = list(_files(state))
     broken = {f.path for f in found}
-    found += _conventions(state, broken)
-    found += _copies(state)
-    found += _history(state)
-    if not any(path.startswith("commits/objects/") for path in broken):
-        found += _indexes(state)
+    found += _conventions(state)
+    found += validate_history.check(root, commit, deep)
+    found += _indexes(state)
+    try:
         found += validate_rows.check(root, commit, broken, deep)
+    except DatasetError as error:
+        fix = "restore or make anew the damaged files above first, then validate again"
+        found.append(Finding("error", "not_checked", "tables", f"rows were not looked at: {error}", fix))
     return found
 
 
 def _files(state: _State) -> Iterator[Finding]:
     for name, entry in sorted(state.commit.files.items()):
-        problem = _file_problem(state.root, entry)
+        problem = validate_history.file_problem(state.root, entry)
         if problem is not None:
             code, message = problem
-            yield Finding("error", code, entry.path, f"{name}: {message}", _AGAIN)
+            copy = state.read(name) is not None
+            fix = "dialogbuild validate --repair restores it from its copy; or " + _AGAIN if copy else _AGAIN
+            yield Finding("error", code, entry.path, f"{name}: {message}", fix)
 
 
-def _file_problem(root: Path, entry: Entry) -> tuple[str, str] | None:
-    path = root / entry.path
-    if not path.is_file():
-        return "missing_file", "the commit names it, the folder does not have it"
-    if (size := path.stat().st_size) != entry.bytes:
-        return "wrong_size", f"{size} bytes, committed with {entry.bytes}"
-    if file_sha256(path) != entry.sha256:
-        return "wrong_checksum", "its content is not what was committed"
-    return None
-
-
-def _conventions(state: _State, broken: set[str]) -> Iterator[Finding]:
-    info = state.commit.files.get(INFO_NAME)
-    if info is None or info.path in broken:
+def _conventions(state: _State) -> Iterator[Finding]:
+    info = state.read(INFO_NAME)
+    if info is None:
         return
-    wanted = json.loads((state.root / info.path).read_text())["convention_id"]
+    wanted = json.loads(info)["convention_id"]
     if wanted is None:
         return
-    entry = state.commit.files.get(CONVENTION_NAME.format(id=wanted))
-    if entry is None:
+    name = CONVENTION_NAME.format(id=wanted)
+    if name not in state.commit.files:
         yield Finding(
             "error", "no_conventions", INFO_NAME, f"conventions {wanted} are not in the commit", "publish again"
         )
-    elif entry.path not in broken:
-        record = json.loads((state.root / entry.path).read_text())
+    elif (data := state.read(name)) is not None:
+        record = json.loads(data)
         if convention_id(record) != wanted or not is_known(record):
             fix = "use the version of dialogbuild that meta/info.json names, or shard and publish again"
-            yield Finding("error", "unknown_conventions", entry.path, f"this version does not know {wanted}", fix)
-
-
-def _copies(state: _State) -> Iterator[Finding]:
-    for name, entry in sorted(state.commit.files.items()):
-        if name == entry.path:
-            continue
-        path = state.root / name
-        if not path.is_file() or file_sha256(path) != entry.sha256:
-            fix = "publish again: it renews the copies under plain names (readers of this package do not use them)"
-            yield Finding("warning", "stale_copy", name, "is not the current commit's content", fix)
-
-
-def _history(state: _State) -> Iterator[Finding]:
-    try:
-        extra = orphans(state.root)
-    except DatasetError as error:
-        yield Finding("warning", "damaged_history", "commits", str(error), "purge the history: keep the current commit")
-        return
-    for path in extra:
-        name = path.relative_to(state.root).as_posix()
-        yield Finding("warning", "orphan", name, "no commit names it", "publish again to sweep it, or delete it")
-    parent = state.commit.record["parent"]
-    if parent is not None and (state.root / "commits" / f"{parent['commit']:06d}.json").is_file():
-        try:
-            read_commit(state.root, parent["commit"], parent["sha256"])
-        except DatasetError as error:
-            fix = "purge the history: keep the current commit"
-            yield Finding("warning", "damaged_history", f"commits/{parent['commit']:06d}.json", str(error), fix)
+            yield Finding("error", "unknown_conventions", name, f"this version does not know {wanted}", fix)
 
 
 def _indexes(state: _State) -> Iterator[Finding]:
     for split in SPLITS:
         name = INDEX_NAME.format(split=split)
-        lines = state.commit.path(state.root, MANIFEST_NAME.format(split=split)).read_bytes()
-        data = state.commit.path(state.root, name).read_bytes()
-        offsets = list(struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8]))
+        lines, data = state.read(MANIFEST_NAME.format(split=split)), state.read(name)
+        if lines is None or data is None:
+            continue
         want = [0]
         for line in lines.splitlines(keepends=True):
             want.append(want[-1] + len(line))
-        if offsets != want:
+        if data != struct.pack(f"<{len(want)}Q", *want):
             yield Finding("error", "wrong_index", name, "its offsets are not the manifest's line starts", _AGAIN)

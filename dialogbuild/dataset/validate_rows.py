@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dialogbuild.dataset import validate_counts
 from dialogbuild.dataset.arrow import arrow_schema, row_group_count
 from dialogbuild.dataset.audio import flac_length
-from dialogbuild.dataset.commit import Commit
+from dialogbuild.dataset.commit import Commit, read_named
 from dialogbuild.dataset.finding import Finding
 from dialogbuild.dataset.schema import (
     CROP_PX,
@@ -22,10 +24,13 @@ from dialogbuild.dataset.schema import (
     MANIFEST_NAME,
     RELATIONS,
     SAMPLES_PER_TICK,
+    SCHEMA_NAME,
     SPLITS,
     TABLE_NAME,
     TABLES,
+    TICK_HZ,
     Table,
+    with_described,
 )
 from dialogbuild.tables import Columns, from_arrow
 
@@ -43,29 +48,52 @@ _FOREIGN = (
 def check(root: Path, commit: Commit, broken: set[str], deep: bool) -> list[Finding]:
     """Findings about tables, frame families, manifests and media; files in ``broken`` are not opened.
 
-    The relation tables and documents themselves must be sound.
+    Raises:
+        DatasetError: a table or document is damaged, and so is its copy.
     """
-    info = json.loads(commit.path(root, INFO_NAME).read_text())
+    info = json.loads(read_named(root, commit, INFO_NAME))
+    described = json.loads(read_named(root, commit, SCHEMA_NAME))["tables"]
     widths, version = info["widths"], info["format_version"]
     widths = widths if all(widths.values()) else {"E": 1, "S": 1}  # an empty dataset has no head model
+    tables = {name: with_described(t.at(version), described[name]) for name, t in TABLES.items()}
     relations: dict[str, Columns] = {}
     found: list[Finding] = []
-    for table in (t.at(version) for t in RELATIONS):
+    for table in (tables[t.name] for t in RELATIONS):
         name = TABLE_NAME.format(table=table.name)
-        arrow = pq.read_table(commit.path(root, name), page_checksum_verification=True)
-        if not arrow.schema.equals(arrow_schema(table, widths)):
-            found.append(Finding("error", "wrong_schema", name, "columns are not those of the schema", _BUG))
-            return found
-        relations[table.name] = {c: from_arrow(arrow.column(c)) for c in arrow.column_names}
-        found += _values(table, name, relations[table.name])
+        data = pa.BufferReader(read_named(root, commit, name))
+        arrow = pq.read_table(data, page_checksum_verification=True)
+        faults = list(_schema(table, name, arrow.schema, widths))
+        found += faults
+        if not faults:
+            relations[table.name] = {c: from_arrow(arrow.column(c)) for c in arrow.column_names}
+            found += _values(table, name, relations[table.name])
+    if len(relations) < len(RELATIONS):
+        return found
     found += _links(relations)
     found += _leaks(relations)
+    found += validate_counts.check(relations, info)
     rows = _manifest(root, commit)
     found += _manifests(relations, rows)
-    for family in (f.at(version) for f in FAMILIES):
-        found += _family(root, commit, family, relations["tracks"], rows, widths, broken, deep)
+    for family in (tables[f.name] for f in FAMILIES):
+        found += _family(root, commit, family, relations, rows, widths, broken, deep)
     found += _media(root, relations["tracks"], broken, deep)
     return found
+
+
+def _schema(table: Table, name: str, found: pa.Schema, widths: Mapping[str, int]) -> Iterator[Finding]:
+    """Every column that is missing, unknown, or of another type or unit. Their order does not matter."""
+    want = {f.name: f for f in arrow_schema(table, widths)}
+    have = {f.name: f for f in found}
+    faults = [f"{c} is missing" for c in sorted(want.keys() - have.keys())]
+    faults += [f"{c} is not in the schema" for c in sorted(have.keys() - want.keys())]
+    for column in sorted(want.keys() & have.keys()):
+        a, b = want[column], have[column]
+        if not a.equals(b):
+            faults.append(f"{column} is {b.type}{'' if b.nullable == a.nullable else ' and nullable'}, not {a.type}")
+        elif (b.metadata or {}).get(b"unit") != a.metadata[b"unit"]:
+            faults.append(f"{column} is in another unit than {a.metadata[b'unit'].decode()!r}")
+    if faults:
+        yield Finding("error", "wrong_schema", name, "; ".join(faults), _BUG)
 
 
 def _values(table: Table, name: str, columns: Columns) -> Iterator[Finding]:
@@ -119,7 +147,7 @@ def _manifest(root: Path, commit: Commit) -> dict[str, tuple[str, dict[str, Any]
     """Clip id -> (split of the manifest it stands in, row)."""
     rows = {}
     for split in SPLITS:
-        for line in commit.path(root, MANIFEST_NAME.format(split=split)).read_text().splitlines():
+        for line in read_named(root, commit, MANIFEST_NAME.format(split=split)).splitlines():
             row = json.loads(line)
             rows[row["id"]] = (split, row)
     return rows
@@ -152,12 +180,13 @@ def _family(
     root: Path,
     commit: Commit,
     family: Table,
-    tracks: Columns,
+    relations: Mapping[str, Columns],
     rows: Mapping[str, tuple[str, dict[str, Any]]],
     widths: Mapping[str, int],
     broken: set[str],
     deep: bool,
 ) -> Iterator[Finding]:
+    tracks = relations["tracks"]
     groups = {p["track_id"]: p["row_group"][family.name] for _, row in rows.values() for p in row["persons"].values()}
     for path in sorted(set(tracks[f"{family.name}_file"])):
         if path in broken:
@@ -168,8 +197,8 @@ def _family(
             continue
         mine = np.flatnonzero(tracks[f"{family.name}_file"] == path)
         with pq.ParquetFile(root / path, page_checksum_verification=True) as file:
-            if not file.schema_arrow.equals(arrow_schema(family, widths)):
-                yield Finding("error", "wrong_schema", path, "columns are not those of the schema", _BUG)
+            if faults := list(_schema(family, path, file.schema_arrow, widths)):
+                yield from faults
                 continue
             if file.metadata.num_rows != entry.rows or entry.rows != int(tracks["n_rows"][mine].sum()):
                 message = f"{file.metadata.num_rows} rows; commit {entry.rows}, tracks {tracks['n_rows'][mine].sum()}"
@@ -177,7 +206,9 @@ def _family(
                 continue
             yield from _row_groups(file, family, path, {k: tracks[k][mine] for k in tracks}, groups)
             if deep:
-                yield from _values(family, path, _columns(file.read()))
+                columns = _columns(file.read())
+                yield from _values(family, path, columns)
+                yield from validate_counts.check_rows(family, path, columns, relations, mine)
 
 
 def _columns(table: pa.Table) -> Columns:
@@ -208,21 +239,35 @@ def _media(root: Path, tracks: Columns, broken: set[str], deep: bool) -> Iterato
     again = "delete it, run the shard stage for its clip again, and publish"
     for column in ("audio_file", "mix_file"):
         for path, n in sorted(set(zip(tracks[column], tracks["n_rows"].tolist(), strict=True))):
-            if path not in broken and (samples := flac_length(root / path)) != n * SAMPLES_PER_TICK:
+            if path not in broken and (samples := _samples(root / path, deep)) != n * SAMPLES_PER_TICK:
                 message = f"{samples} samples for {n} ticks: {n * SAMPLES_PER_TICK} expected"
                 yield Finding("error", "wrong_audio_length", path, message, again)
     for path, n in sorted(set(zip(tracks["video_file"], tracks["n_rows"].tolist(), strict=True))):
         if path in broken:
             continue
-        frames, size = _video_facts(root / path, deep)
+        frames, size, off = _video_facts(root / path, deep)
         if frames != n or size != (CROP_PX, CROP_PX):
             yield Finding("error", "wrong_video", path, f"{frames} frames of {size} px for {n} ticks", again)
+        if off:
+            message = f"{off} frames are not presented at the start of their tick"
+            yield Finding("error", "wrong_pts", path, message, again)
 
 
-def _video_facts(path: Path, decode: bool) -> tuple[int, tuple[int, int]]:
+def _samples(path: Path, decode: bool) -> int:
+    from dialogbuild.media.audio import read_audio
+
+    return len(read_audio(path)) if decode else flac_length(path)
+
+
+def _video_facts(path: Path, decode: bool) -> tuple[int, tuple[int, int], int]:
+    """Frames, size, and how many frames have another stamp than their row; without decoding, by the header."""
     from dialogbuild.media.probe import open_input
 
     with open_input(path) as container:
         stream = container.streams.video[0]
-        n = sum(1 for _ in container.decode(stream)) if decode else int(stream.frames)
-        return n, (int(stream.width), int(stream.height))
+        size = int(stream.width), int(stream.height)
+        if not decode:
+            return int(stream.frames), size, 0
+        stamps = [frame.pts for frame in container.decode(stream)]
+        step = Fraction(1, TICK_HZ) / stream.time_base
+        return len(stamps), size, sum(pts != k * step for k, pts in enumerate(stamps))

@@ -67,14 +67,10 @@ def test_an_unknown_clip_and_an_empty_folder_say_what_is_there(published, tmp_pa
         open_dataset(tmp_path)
 
 
-def test_unknown_conventions_are_refused(dataset):
-    from dialogbuild.dataset.commit import read_current
+def test_unknown_conventions_are_refused(dataset, monkeypatch):
+    from dialogbuild.dataset import conventions
 
-    commit = read_current(dataset)
-    path = next(commit.path(dataset, name) for name in commit.files if name.startswith("meta/conventions/"))
-    record = json.loads(path.read_text())
-    record["camera"] = "OpenGL axes"
-    path.write_text(json.dumps(record))
+    monkeypatch.setitem(conventions._FIXED, "camera", "OpenGL axes")
     with pytest.raises(DatasetError, match="does not know: its axes or units may differ"):
         open_dataset(dataset)
 
@@ -86,7 +82,7 @@ def test_damaged_rows_raise_instead_of_giving_wrong_numbers(dataset):
     path.write_bytes(data)
     opened = open_dataset(dataset)
     clip_id = opened.split("train")[0]["id"]
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match="missing or damaged"):
         opened.read_clip(clip_id)
 
 
