@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import OrderedDict
 from typing import Any, Final, Protocol
@@ -15,6 +16,7 @@ from dialogbuild.dataset.store import Store
 from dialogbuild.errors import DatasetError
 
 _HELD: Final = 32  # decoded files that a sequential reader keeps: 2 MB per 30 s
+Pcm = NDArray[np.int16]
 _PCM: Final = ("pcm16",)
 
 
@@ -37,10 +39,10 @@ class SeekingSounds:
         import soundfile
 
         try:
-            samples, _ = soundfile.read(self._store.local(path), start=start, stop=stop, dtype="float32")
+            samples, _ = soundfile.read(self._store.local(path), start=start, stop=stop, dtype="int16")
         except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
             raise _damaged(path, error) from None
-        return _checked(path, samples, stop - start)
+        return _floats(_checked(path, samples, stop - start))
 
 
 class PassingSounds:
@@ -57,7 +59,7 @@ class PassingSounds:
         """See ``Sounds``."""
         samples = self._held.get(path)
         if samples is None:
-            samples = self._held[path] = decode(self._store, path, n_samples)
+            samples = self._held[path] = _floats(decode(self._store, path, n_samples))
             if len(self._held) > _HELD:
                 self._held.popitem(last=False)
         else:
@@ -84,29 +86,36 @@ class CachedSounds:
         held = self._open[path]
         if held is None:
             return self._plain.read(path, start, stop, n_samples)
-        return _checked(path, held[start:stop, 0] * np.float32(1 / 32768), stop - start)
+        return _floats(_checked(path, held[start:stop, 0], stop - start))
 
-    def _decode(self, path: str, n_samples: int) -> NDArray[np.int16]:
-        # exact: the files are 16-bit, and float32 holds every such sample
-        return np.asarray(decode(self._store, path, n_samples) * np.float32(32768), np.int16)[:, None]
+    def _decode(self, path: str, n_samples: int) -> NDArray[Any]:
+        return decode(self._store, path, n_samples)[:, None]
 
 
-def decode(store: Store, path: str, n_samples: int) -> Float:
-    """A whole file, read front to back from wherever it is. (n_samples,) float32; errors as ``Sounds.read``."""
+def decode(store: Store, path: str, n_samples: int) -> Pcm:
+    """A whole file, read front to back from wherever it is. (n_samples,) int16; errors as ``Sounds.read``."""
     import soundfile
 
     try:
         with store.open(path) as source:
-            samples, _ = soundfile.read(io.BytesIO(source.read()), dtype="float32")
+            data = source.read()
+        if hashlib.sha256(data).hexdigest() != store.entry(path).sha256:
+            raise _damaged(path, "its SHA-256 is not the commit's")
+        samples, _ = soundfile.read(io.BytesIO(data), dtype="int16")
     except (OSError, RuntimeError) as error:
         raise _damaged(path, error) from None
     return _checked(path, samples, n_samples)
 
 
-def _checked(path: str, samples: NDArray[Any], n: int) -> Float:
+def _floats(samples: Pcm) -> Float:
+    """As the decoder's own conversion, bit for bit, in less time than it takes."""
+    return samples * np.float32(1 / 32768)
+
+
+def _checked(path: str, samples: NDArray[Any], n: int) -> Pcm:
     if samples.shape != (n,):
         raise _damaged(path, f"{samples.shape} samples where the manifest needs {n}")
-    return np.asarray(samples, np.float32)
+    return np.asarray(samples, np.int16)
 
 
 def _damaged(path: str, error: object) -> DatasetError:

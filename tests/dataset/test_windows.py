@@ -225,6 +225,17 @@ def test_damaged_sound_raises(dataset, split, cache):
         [windows[k] for k in range(len(windows))]
 
 
+def test_changed_sound_never_enters_the_cache(dataset, split, cache):
+    """It still decodes, so only its hash can tell."""
+    row = open_dataset(dataset).split(split)[0]
+    write_flac(dataset / row["mix"], [np.zeros(row["n_samples"], np.float32)])
+    windows = DialogWindows(dataset, split, 20, audio="mix", cache=cache, cache_sound=True)
+    with pytest.raises(DatasetError, match=r"SHA-256 is not the commit's"):
+        [windows[k] for k in range(len(windows))]
+    with pytest.raises(DatasetError, match=r"SHA-256 is not the commit's"):
+        list(DialogStream(dataset, split, 20, audio="mix", cache=cache))
+
+
 def test_a_path_out_of_the_dataset_is_not_followed(dataset, cache):
     """The commit of a stranger's dataset is untrusted input."""
     current = (dataset / "CURRENT").read_text().split()
