@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ Bits = NDArray[np.uint32]
 DEFAULT_COLUMNS: Final = ("expr", "root_rad", "neck_rad", "jaw_rad", "eyes_rad", "lids", "transl_m", "p_speak")
 _EXACT: Final = ("float32", "int8", "int16", "bool")  # what float32 holds without loss
 _VALID: Final = ("valid",)
-_HELD_BYTES: Final = 128 * 2**20  # decoded row groups that an uncached reader keeps
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,20 @@ def _packed(table: pa.Table, names: Sequence[str]) -> NDArray[Any]:
 
 
 class ParquetRows:
-    """Row groups decoded when asked for; the latest are kept. For object stores and where no cache can be written."""
+    """Row groups decoded when asked for. For object stores and where no cache can be written.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Args:
+        held_bytes: how much of what was decoded last is kept.
+    """
+
+    def __init__(self, store: Store, held_bytes: int = 128 * 2**20) -> None:
+        self._store, self._may_hold, self._pid = store, held_bytes, os.getpid()
         self._files: dict[str, pq.ParquetFile] = {}
         self._held: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
         self._held_bytes = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_store": self._store, "_files": {}, "_held": OrderedDict(), "_held_bytes": 0}
+        return {**self.__dict__, "_files": {}, "_held": OrderedDict(), "_held_bytes": 0}
 
     def values(self, about: Mapping[str, Any], wanted: Selection, start: int, stop: int) -> Float:
         """See ``Rows``. DatasetError for damaged pages."""
@@ -126,13 +130,15 @@ class ParquetRows:
         if values is None:
             values = self._held[key] = self._read(path, names, group)
             self._held_bytes += values.nbytes
-            while self._held_bytes > _HELD_BYTES and len(self._held) > 1:
+            while self._held_bytes > self._may_hold and len(self._held) > 1:
                 self._held_bytes -= self._held.popitem(last=False)[1].nbytes
         else:
             self._held.move_to_end(key)
         return values
 
     def _read(self, path: str, names: tuple[str, ...], group: int) -> NDArray[Any]:
+        if self._pid != os.getpid():  # forked: connections cannot be shared
+            self._files, self._pid = {}, os.getpid()
         try:
             if path not in self._files:
                 self._files[path] = self._store.parquet(path)

@@ -47,7 +47,7 @@ class DialogLoader:
             persistent_workers, pin_memory, collate_fn, ...).
 
     Raises:
-        ConfigError: impossible arguments.
+        ConfigError: impossible arguments, or no windows.
     """
 
     def __init__(
@@ -73,6 +73,10 @@ class DialogLoader:
             uneven=uneven,
             fingerprint=windows.fingerprint,
         )
+        if len(self._sampler) == 0:
+            raise ConfigError(
+                f"no batch for rank {rank} of {world} in {len(windows)} windows: shorten window_ticks, or pad"
+            )
         self._batches = _Batches(self._sampler, batch_size)
         self._loader: DataLoader[Any] = DataLoader(windows, batch_sampler=self._batches, **options)
 

@@ -145,3 +145,4 @@ class DialogSampler:
                 "that saved it, or start a new epoch without the state"
             )
         self.seed, self.epoch, self.position = int(state["seed"]), int(state["epoch"]), int(state["position"])
+        self.consume(0)  # with more ranks than items are left, "drop" leaves nothing of this epoch

@@ -15,7 +15,6 @@ from dialogbuild.dataset.columns import Float
 from dialogbuild.dataset.store import Store
 from dialogbuild.errors import DatasetError
 
-_HELD: Final = 32  # decoded files that a sequential reader keeps: 2 MB per 30 s
 Pcm = NDArray[np.int16]
 _PCM: Final = ("pcm16",)
 
@@ -46,21 +45,21 @@ class SeekingSounds:
 
 
 class PassingSounds:
-    """Decodes whole files and keeps the latest: for reading clip after clip."""
+    """Decodes whole files and keeps the latest ``held``, 2 MB per 30 s each: for reading clip after clip."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, held: int) -> None:
+        self._store, self._may_hold = store, held
         self._held: OrderedDict[str, Float] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_store": self._store, "_held": OrderedDict()}
+        return {**self.__dict__, "_held": OrderedDict()}
 
     def read(self, path: str, start: int, stop: int, n_samples: int) -> Float:
         """See ``Sounds``."""
         samples = self._held.get(path)
         if samples is None:
             samples = self._held[path] = _floats(decode(self._store, path, n_samples))
-            if len(self._held) > _HELD:
+            if len(self._held) > self._may_hold:
                 self._held.popitem(last=False)
         else:
             self._held.move_to_end(path)

@@ -73,6 +73,7 @@ class Store:
 
     def open(self, path: str) -> BinaryIO:
         """A seekable binary file. DatasetError when it is missing."""
+        self.entry(path)
         try:
             if self.url is None:
                 return (self.dataset.root / path).open("rb")
@@ -83,6 +84,7 @@ class Store:
 
     def parquet(self, path: str) -> pq.ParquetFile:
         """A Parquet file whose page checksums are verified; Arrow closes it when it is dropped. OSError as Arrow's."""
+        self.entry(path)
         if self.url is None:
             return pq.ParquetFile(self.dataset.root / path, page_checksum_verification=True)
         system, base = _connect(self.url)

@@ -18,6 +18,7 @@ from dialogbuild.dataset.windows import Keep, Plan, make_spec
 from dialogbuild.errors import ConfigError
 
 Indexes = NDArray[np.int64]
+_HELD_BYTES = 512 * 2**20  # a pool of eight clips of a minute takes 12 MB of motion, 140 MB with landmarks
 
 
 def stream_order(clip_of: Indexes, n_clips: int, pool_clips: int, seed: int, epoch: int) -> Indexes:
@@ -94,10 +95,10 @@ class DialogStream(IterableDataset[Item]):
         store = Store(root, cache_folder(cache))
         self.spec = make_spec(store, window_ticks, columns, audio, video, valid)
         self._plan = Plan(store, split, window_ticks if stride_ticks is None else stride_ticks, pad, self.spec)
-        rows = ParquetRows(store)
+        rows = ParquetRows(store, _HELD_BYTES)
         if keep is not None:
             self._plan.keep(keep, rows, window_ticks)
-        self._reader = WindowReader(store, rows, PassingSounds(store), self.spec)
+        self._reader = WindowReader(store, rows, PassingSounds(store, 3 * (pool_clips + 1)), self.spec)
         self._split: tuple[int, int, Uneven] = (rank, world, uneven)
         self._seed, self._pool, self.epoch = seed, pool_clips, 0
 

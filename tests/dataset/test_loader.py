@@ -108,6 +108,14 @@ def test_a_state_of_other_windows_is_refused(windows, published, tmp_path):
         loader(other).load_state_dict(state)
 
 
+def test_a_loader_without_a_batch_says_so_instead_of_looping_for_ever(windows, published, tmp_path):
+    split = open_dataset(published).rows[0]["split"]
+    with pytest.raises(ConfigError, match="in 0 windows"):
+        loader(DialogWindows(published, split, 5000, audio=False, cache=tmp_path))
+    with pytest.raises(ConfigError, match="rank 1 of 99"):
+        loader(windows, rank=1, world=99, uneven="drop")
+
+
 def test_set_epoch_starts_over_only_in_another_epoch(windows):
     source = loader(windows)
     first = name(next(iter(source)))

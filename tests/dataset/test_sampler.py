@@ -99,6 +99,14 @@ def test_a_run_may_go_on_with_another_number_of_ranks():
     assert sorted(seen + rest) == list(range(24))
 
 
+def test_too_many_ranks_for_what_is_left_begin_the_next_epoch():
+    before = DialogSampler(10, world=2, uneven="drop")
+    before.consume(4)
+    after = DialogSampler(10, world=3, uneven="drop")
+    after.load_state_dict(before.state_dict())
+    assert (after.epoch, len(after)) == (1, 3)
+
+
 def test_a_state_of_other_data_is_refused_and_not_silently_replayed():
     state = DialogSampler(10, fingerprint="a").state_dict()
     for other in (DialogSampler(11, fingerprint="a"), DialogSampler(10, fingerprint="b")):
