@@ -2,14 +2,18 @@
 
 import os
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from fabricate import fabricate, shard_parts
 
 from dialogbuild.dataset.commit import read_current
+from dialogbuild.dataset.merge import compact, merge
 from dialogbuild.dataset.reader import open_dataset
+from dialogbuild.dataset.takedown import takedown
 from dialogbuild.dataset.validate import validate
-from dialogbuild.publish import publish
+from dialogbuild.publish import append, publish
 
 
 class PowerCut(BaseException):
@@ -100,3 +104,99 @@ def test_a_power_cut_at_any_step_leaves_the_old_state_or_the_new_one(parts, tmp_
         assert publish(parts, root).commit == new[0]
         assert {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()} == wanted
     assert seen == {old[0], new[0]}
+
+
+WHY = {"reason": "consent_withdrawn", "by": "ticket 1", "now": datetime(2026, 1, 1, tzinfo=timezone.utc)}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Parts of two clips of one video and of one of another, half a second each. Read only."""
+    root = tmp_path_factory.mktemp("tiny")
+    one = fabricate(root / "one", "talk-aaaa", n_ticks=29, n_clips=2)
+    two = fabricate(root / "two", "talk-bbbb", n_ticks=24, seed=1)
+    return shard_parts(one, root / "work") + shard_parts(two, root / "work")
+
+
+@pytest.fixture(scope="module")
+def sets(tiny, tmp_path_factory):
+    """``a``: a dataset of the first clip, then of the first two; ``b``: one of the third. Read only."""
+    root = tmp_path_factory.mktemp("sets")
+    publish(tiny[:1], root / "a")
+    append(tiny[1:2], root / "a")
+    publish(tiny[2:], root / "b")
+    return root
+
+
+def every_cut(tmp_path, start, act, step, first):
+    """Do ``act(root)`` on a copy of ``start`` with the power cut at every ``step``-th operation; the folder then."""
+    at = first
+    while True:
+        root = tmp_path / f"cut{at}"
+        shutil.copytree(start, root)
+        with pytest.MonkeyPatch.context() as patch:
+            Steps(patch, at)
+            try:
+                act(root)
+            except PowerCut:
+                hit = True
+            else:
+                hit = False
+        yield root, at
+        shutil.rmtree(root)
+        if not hit:
+            return
+        at += step
+
+
+CHANGES = {
+    "append": lambda sets, parts: lambda root: append(parts[2:], root),
+    "merge": lambda sets, parts: lambda root: merge([sets / "b"], root),
+    "takedown": lambda sets, parts: lambda root: takedown(root, "talk-aaaa_c000", **WHY),
+    "compact": lambda sets, parts: lambda root: compact(root, clips_per_file=1, keep=1),
+}
+
+
+@pytest.mark.parametrize("every", [19, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_a_power_cut_in_a_change_leaves_the_old_state_or_the_new_one_and_the_same_call_ends_it(
+    sets, tiny, tmp_path, monkeypatch, change, every
+):
+    monkeypatch.setattr("secrets.token_hex", lambda n: "5a" * n)
+    act = CHANGES[change](sets, tiny)
+    start = sets / "a"
+    old = surviving_state(start)
+    whole = Path(shutil.copytree(start, tmp_path / "whole"))
+    act(whole)
+    new = surviving_state(whole)
+    wanted = {p.relative_to(whole): p.read_bytes() for p in whole.rglob("*") if p.is_file()}
+    seen, cuts = set(), 0
+    for root, _ in every_cut(tmp_path, start, act, every, first=1 + every // 2):
+        state = surviving_state(root)
+        assert state in (old, new)
+        seen.add(state[0])
+        cuts += 1
+        act(root)
+        assert surviving_state(root) == new
+        assert {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()} == wanted
+    assert seen == {old[0], new[0]}
+    assert cuts * every > 90, "the operations that are counted are not those that the change uses"
+
+
+def test_the_next_change_finishes_a_takedown_that_was_cut_after_its_commit(sets, tiny, tmp_path, monkeypatch):
+    """Nobody calls again after the power came back: the next change of any kind removes the bytes."""
+    root = Path(shutil.copytree(sets / "a", tmp_path / "d"))
+    with monkeypatch.context() as patch:
+        patch.setattr("dialogbuild.dataset.commit.forget", _cut)
+        with pytest.raises(PowerCut):
+            takedown(root, "talk-aaaa_c000", **WHY)
+    assert read_current(root).number == 3
+    assert any("talk-aaaa_c000" in p.name for p in (root / "media").iterdir())
+    append(tiny[2:], root)
+    assert not any("talk-aaaa_c000" in p.name for p in root.rglob("*"))
+    assert not any(b"talk-aaaa_c000" in p.read_bytes() for p in root.rglob("*") if p.is_file())
+    assert validate(root) == []
+
+
+def _cut(*given):
+    raise PowerCut
