@@ -15,7 +15,8 @@ def load_head(spec: str | Path = PROCEDURAL) -> HeadModel:
     """A head by name or file.
 
     Args:
-        spec: ``procedural-v1`` for the built-in head, or the path of an official FLAME pickle or its folder.
+        spec: ``procedural-v1`` for the built-in head, the name of a model that ``dialogbuild models add`` has stored, or
+            a path: of an official FLAME pickle or its folder, or of the folder of ICT-FaceKit.
 
     Raises:
         ConfigError: the name is unknown or the file is no head model.
@@ -25,9 +26,15 @@ def load_head(spec: str | Path = PROCEDURAL) -> HeadModel:
         from dialogbuild.head.procedural import load_procedural
 
         return load_procedural()
+    from dialogbuild.head.ict import find_ict, load_ict
+    from dialogbuild.head.store import stored_head
+
+    path = stored_head(spec)
+    if find_ict(path) is not None:
+        return load_ict(path)
     from dialogbuild.head.flame import load_flame
 
-    return load_flame(Path(spec))
+    return load_flame(path)
 
 
 def head_files(spec: str | Path = PROCEDURAL) -> list[Path]:
@@ -40,6 +47,12 @@ def head_files(spec: str | Path = PROCEDURAL) -> list[Path]:
         from dialogbuild.head.procedural import source_files
 
         return source_files()
+    from dialogbuild.head.ict import find_ict, ict_files
+    from dialogbuild.head.store import stored_head
+
+    path = stored_head(spec)
+    if find_ict(path) is not None:
+        return ict_files(path)
     from dialogbuild.head.flame import flame_files
 
-    return flame_files(Path(spec))
+    return flame_files(path)
