@@ -3,7 +3,7 @@
     python benchmarks/reader.py [--clips 60] [--seconds 30] [--data FOLDER]
 
 One process, one thread, warm file cache; CPU time of this process, so that a busy machine counts little. Windows are
-100 ticks of both persons (expression, joints, eyes, lids, position, speaking: 119 floats per tick for 100 expressions),
+100 ticks of both persons (expression, joints, eyes, lids, position, speaking: 121 floats per tick for 100 expressions),
 at random places of the training split. WebDataset reads every 4th of these windows from tar shards on the same disk,
 one sample per window: .npy per array, one .npz, or everything in a single .npy, which is the leanest that its own
 decoder can be given; shuffled the way it can be, through a buffer, or not at all. The fastest of the six counts.
