@@ -183,6 +183,7 @@ def install(root: Path, scratch: Path, old: Commit | None, content: Content) -> 
 def _about(content: Content) -> dict[str, Any]:
     """What the commit record says besides its files; the next commit goes on from it."""
     return {
+        "format_version": content.version,
         "clips": len(content.parts),
         "convention_id": content.convention,
         "splits": dict(content.splits),

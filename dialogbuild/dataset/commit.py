@@ -77,19 +77,18 @@ def read_commit(root: Path, number: int, sha256: str | None = None) -> Commit:
         raise damaged
     try:
         record = json.loads(data)
+        version = record["format_version"]
+        if major(version) != major(FORMAT_VERSION):
+            raise DatasetError(
+                f"the dataset has format {version}, this version reads {FORMAT_VERSION}: "
+                f"use dialogbuild of the dataset's major version, or publish it again"
+            )
         if record.get("seal", _seal(record)) != _seal(record):
             raise damaged
-        version = record["format_version"]
         files = {name: Entry(**entry) for name, entry in record["files"].items()}
-        commit = Commit(record["commit"], record["inputs"], files, record)
+        return Commit(record["commit"], record["inputs"], files, record)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None
-    if major(version) != major(FORMAT_VERSION):
-        raise DatasetError(
-            f"the dataset has format {version}, this version reads {FORMAT_VERSION}: "
-            f"use dialogbuild of the dataset's major version, or publish it again"
-        )
-    return commit
 
 
 def _seal(record: Mapping[str, Any]) -> str:
@@ -182,9 +181,9 @@ def commit(root: Path, scratch: Path, inputs: str, files: Mapping[str, Entry], a
     parent = read_current(root)
     number = 1 if parent is None else parent.number + 1
     record = {
+        "format_version": FORMAT_VERSION,
         **about,
         "commit": number,
-        "format_version": FORMAT_VERSION,
         "inputs": inputs,
         "parent": None if parent is None else {"commit": parent.number, "sha256": _commit_hash(root, parent.number)},
         "files": {name: asdict(entry) for name, entry in sorted(files.items())},
