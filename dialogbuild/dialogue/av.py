@@ -132,12 +132,11 @@ def emissions(seen: Observed, lips: LipModel, weights: Weights, pairing: Pairing
             talk[:, hmm.OTHER] += weights.voice * seen.novelty.clip(-_CLIP_NATS, _CLIP_NATS)
     out: Array = talk[:, hmm.WHO]
     moving = weights.lip * speech_llr(seen.lip_motion, lips, seen.fps)
+    if seen.asd is not None and asd is not None:  # such networks hardly listen: a laugh convinces them as well
+        moving = moving + weights.asd * lip_llr(seen.asd, asd)
     # Who is shown alone with moving lips is taken at their word: the partner whom nobody sees could speak for ever.
     in_company = np.isfinite(seen.lip_motion).all(axis=1)
-    out = out + moving @ hmm.SPEAKS.T + (moving * in_company[:, None]) @ hmm.FIDGETS.T
-    if seen.asd is not None and asd is not None:
-        out = out + weights.asd * lip_llr(seen.asd, asd) @ hmm.SPEAKS.T
-    return out
+    return out + moving @ hmm.SPEAKS.T + (moving * in_company[:, None]) @ hmm.FIDGETS.T
 
 
 def learn_lips(seen: Observed, weights: Weights = Weights(), prior: LipModel = LIP_PRIOR, rounds: int = 8) -> LipModel:
@@ -164,8 +163,8 @@ def learn_asd(seen: Observed, lips: LipModel, weights: Weights = Weights(), roun
         return None
     asd = ASD_PRIOR
     for _ in range(rounds):
-        p_speak = decode(seen, "unlinked", lips, weights, asd).p_speak
-        asd = fit_lips(seen.asd, p_speak, seen.fps, ASD_PRIOR)
+        p_move = decode(seen, "unlinked", lips, weights, asd).p_move
+        asd = fit_lips(seen.asd, p_move, seen.fps, ASD_PRIOR)
     return asd
 
 
