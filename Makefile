@@ -11,7 +11,7 @@ export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: demo test test-slow shard check format report bench-accuracy bench-fit docs clean
+.PHONY: demo test test-slow shard check format report bench-accuracy bench-fit bench-dialogue bench-reader docs clean
 
 demo: $(VENV)/ready
 	$(BIN)/dialogbuild demo --out out/demo
@@ -39,6 +39,12 @@ bench-accuracy: $(VENV)/ready
 
 bench-fit: $(VENV)/ready
 	$(BIN)/python benchmarks/fit.py --cache out/bench-fit
+
+bench-dialogue: $(VENV)/ready
+	$(BIN)/python benchmarks/dialogue.py --cache out/bench-dialogue
+
+bench-reader: $(VENV)/ready
+	$(BIN)/python benchmarks/reader.py
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
