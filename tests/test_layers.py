@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli_video", "export_cli", "dataset_cli"),
     ("cli_options",),
     ("fitvideo", "diarizevideo"),
-    ("pipeline", "explain", "progress", "doctor"),
+    ("pipeline", "explain", "progress", "doctor", "models"),
     ("runner", "ledger", "engines", "recipe", "sources", "publish", "workpurge"),
     ("stages",),
     ("report", "pixels"),

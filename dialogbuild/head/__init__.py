@@ -15,8 +15,8 @@ def load_head(spec: str | Path = PROCEDURAL) -> HeadModel:
     """A head by name or file.
 
     Args:
-        spec: ``procedural-v1`` for the built-in head, the name of a model that ``dialogbuild models add`` has stored, or
-            a path: of an official FLAME pickle or its folder, or of the folder of ICT-FaceKit.
+        spec: ``procedural-v1`` for the built-in head, the name of a model that ``dialogbuild models add`` has
+            stored, or a path: of an official FLAME pickle or its folder, or of the folder of ICT-FaceKit.
 
     Raises:
         ConfigError: the name is unknown or the file is no head model.

@@ -106,7 +106,7 @@ def load_ict(path: str | Path, *, cache: Path | None = None) -> HeadModel:
 def _assemble(m: _Meshes, expr_names: tuple[str, ...], landmarks: NDArray[np.int64], digest: str) -> HeadModel:
     v = m.v.astype(np.float64)
     target68 = v[landmarks]
-    opening = m.expr[..., expr_names.index("jawOpen")] if "jawOpen" in expr_names else None
+    opening = m.expr[..., expr_names.index("jawOpen")].astype(np.float64) if "jawOpen" in expr_names else None
     mp478 = parts.face_mesh(v, m.faces, m.polygon, target68, opening)
     masks = parts.region_masks(v, m.faces, mp478.points(v, m.faces), target68)
     lids = (expr_names.index(_LIDS[0]), expr_names.index(_LIDS[1])) if set(_LIDS) <= set(expr_names) else None
@@ -121,7 +121,7 @@ def _assemble(m: _Meshes, expr_names: tuple[str, ...], landmarks: NDArray[np.int
         shape_dirs=_metres(m.shape),
         expr_dirs=_metres(m.expr),
         pose_dirs=None,
-        j_regressor=parts.regressor(v, m.expr, target68),
+        j_regressor=parts.regressor(v, m.expr.astype(np.float64), target68),
         parents=PARENTS,
         weights=parts.skinning(v, target68),
         shape_names=tuple(f"identity_{k:03d}" for k in range(m.shape.shape[2])),

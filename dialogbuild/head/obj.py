@@ -134,9 +134,9 @@ def _numbers(path: Path, keyword: str, lines: list[bytes], width: int, dtype: ty
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            out = np.loadtxt([line.decode("ascii") for line in lines], dtype, comments=None, ndmin=2)
+            out: NDArray[Any] = np.loadtxt([line.decode("ascii") for line in lines], dtype, comments=None, ndmin=2)
     except (ValueError, UnicodeDecodeError, OverflowError, Warning) as error:
         raise ConfigError(f"{path}: a line {keyword!r} is not {width} numbers: {error}") from error
     if out.shape != (len(lines), width) or not np.isfinite(out).all():
         raise ConfigError(f"{path}: lines {keyword!r} are not {width} finite numbers each")
-    return np.asarray(out)
+    return out

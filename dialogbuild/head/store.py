@@ -1,15 +1,17 @@
-"""Model files that a person has added on this machine: ``$XDG_DATA_HOME/dialogbuild/models``.
-
-Every model is a file or folder ``<name>...`` in there; ``models.json`` records what was added, when it loaded, with the
-SHA-256 of its content.
-"""
+"""Heads that a person has added on this machine, by name: ``$XDG_DATA_HOME/dialogbuild/models/heads/NAME``."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from dialogbuild.errors import ConfigError, MissingPart
+from dialogbuild.errors import MissingPart
+
+WHERE = (
+    "use the built-in procedural-v1, or bring a model: FLAME 2023 Open (register at https://flame.is.tue.mpg.de and "
+    "download flame2023_Open.pkl) or ICT-FaceKit (git clone https://github.com/ICT-VGL/ICT-FaceKit); then give its "
+    "path, or store it once: dialogbuild models add PATH"
+)
 
 
 def models_folder() -> Path:
@@ -18,33 +20,24 @@ def models_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "dialogbuild" / "models"
 
 
+def stored_heads() -> list[str]:
+    """Names of the heads that are stored, sorted."""
+    folder = models_folder() / "heads"
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+
+
 def stored_head(spec: str | Path) -> Path:
-    """The path that a head's name or path means: an existing path is itself, a plain name is looked up in the store.
+    """The path that a head's name or path means: what exists is itself, any other plain name is looked up in the store.
 
     Raises:
-        ConfigError: a name that nothing in the store fits.
-        MissingPart: a path that does not exist; the message says where heads come from.
+        MissingPart: it is neither; the message names the stored ones and says where heads come from.
     """
     path = Path(spec)
     if path.exists():
         return path
-    name = str(spec)
-    if name != path.name or name in ("", ".", ".."):
-        raise MissingPart(f"no head model at {path}: {_WHERE}")
-    folder = models_folder() / "heads"
-    for candidate in (folder / name, *(folder / name / f"{name}{end}" for end in (".pkl",)), folder / f"{name}.pkl"):
-        if candidate.exists():
-            return candidate
-    if path.suffix:
-        raise MissingPart(f"no head model at {path}: {_WHERE}")
-    known = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    raise ConfigError(
-        f"no head model is called {name!r}; here are procedural-v1{''.join(f', {k}' for k in known)}; {_WHERE}"
+    names = stored_heads()
+    if str(spec) in names:
+        return models_folder() / "heads" / str(spec)
+    raise MissingPart(
+        f"no head model at {path}, and none stored by that name ({', '.join(names) or 'none is'}): {WHERE}"
     )
-
-
-_WHERE = (
-    "use the built-in procedural-v1; or register at https://flame.is.tue.mpg.de, download FLAME 2023 Open "
-    "(flame2023_Open.pkl), or clone https://github.com/ICT-VGL/ICT-FaceKit, and give the path, or add it once: "
-    "dialogbuild models add PATH"
-)
