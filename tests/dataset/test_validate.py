@@ -2,13 +2,16 @@ import itertools
 import json
 import re
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dialogbuild.dataset import validate_rows
+from dialogbuild.dataset import validate_counts, validate_rows
+from dialogbuild.dataset.arrow import arrow_schema
 from dialogbuild.dataset.commit import read_current
 from dialogbuild.dataset.reader import open_dataset
 from dialogbuild.dataset.schema import FAMILIES, MOTION, TABLES
@@ -164,3 +167,107 @@ def test_the_index_gives_the_start_of_every_line(published):
     assert offsets[-1] == len(data)
     for a, b in itertools.pairwise(offsets):
         assert json.loads(data[a:b])["split"] == "train"
+
+
+INTERVALS = [
+    ("conversations", "end_tick", 1, "n_ticks is not end_tick - start_tick"),
+    ("tracks", "n_rows", 1, "n_rows is not the conversation's n_ticks"),
+    ("tracks", "convention_id", "other", "convention_id is not that of meta/info.json"),
+    ("turns", "end_tick", 10_000, "the tick interval is empty or leaves its clip"),
+    ("turns", "end_sample", -10_000_000, "the sample interval is empty or leaves its clip"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "change", "words"), INTERVALS)
+def test_lengths_and_intervals_that_disagree_are_found(published, table, column, change, words):
+    info = open_dataset(published).info
+    tables = relations(published)
+    assert list(validate_counts.check(tables, info)) == []
+    values = tables[table][column]
+    tables[table][column] = values + change if not isinstance(change, str) else np.full_like(values, change)
+    assert words in " ".join(f.message for f in validate_counts.check(tables, info))
+
+
+def test_totals_that_the_tables_do_not_have_are_found(published):
+    info = json.loads(json.dumps(open_dataset(published).info))
+    info["totals"]["identities"] += 1
+    (found,) = validate_counts.check(relations(published), info)
+    assert (found.code, found.message) == ("wrong_totals", "identities: 5, tables have 4")
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "code"),
+    [
+        ("src_tick", 3, 0, "wrong_rows"),
+        ("pts", 5, 0, "wrong_rows"),
+        ("valid", 2, 1 << 8, "out_of_range"),
+        ("valid", 2, 0, "not_neutral"),
+    ],
+)
+def test_motion_rows_that_contradict_their_clip_are_found(published, column, row, value, code):
+    tables = relations(published)
+    path = next((published / "frames" / "motion").glob("*.parquet"))
+    table = pq.read_table(path)
+    columns = {name: from_arrow(table.column(name)).copy() for name in table.column_names}
+    mine = np.flatnonzero(tables["tracks"]["motion_file"] == path.relative_to(published).as_posix())
+    assert list(validate_counts.check_rows(MOTION, "x", columns, tables, mine)) == []
+    columns[column][row] = value
+    assert code in codes(validate_counts.check_rows(MOTION, "x", columns, tables, mine))
+
+
+def test_another_unit_type_or_column_is_found_and_all_of_them_are_named():
+    widths = {"E": 2, "S": 2}
+    want = arrow_schema(MOTION, widths)
+    assert list(validate_rows._schema(MOTION, "x", want, widths)) == []
+    shuffled = pa.schema(list(want)[::-1])
+    assert list(validate_rows._schema(MOTION, "x", shuffled, widths)) == [], "the order of columns means nothing"
+    other = want.remove(want.get_field_index("lids")).append(pa.field("extra", pa.int8()))
+    i = other.get_field_index("jaw_rad")
+    other = other.set(i, other.field(i).with_metadata({"unit": "degree", "meaning": "jaw joint"}))
+    i = other.get_field_index("pts")
+    other = other.set(i, other.field(i).with_type(pa.int32()))
+    (found,) = validate_rows._schema(MOTION, "x", other, widths)
+    for words in (
+        "lids is missing",
+        "extra is not in the schema",
+        "jaw_rad is in another unit than 'rad'",
+        "pts is int32",
+    ):
+        assert words in found.message
+
+
+def test_a_crop_frame_at_another_time_than_its_row_is_found(published, tmp_path):
+    """Right count, right size, wrong stamps: as an encoder at another frame rate would write them."""
+    from dialogbuild.media.encode import encode_video
+
+    tracks = relations(published)["tracks"]
+    n = int(tracks["n_rows"][0])
+    (tmp_path / "media").mkdir()
+    frames = (np.zeros((512, 512, 3), np.uint8) for _ in range(n))
+    encode_video(tmp_path / "media" / "slow.mp4", frames, Fraction(20), (512, 512), 40, preset="ultrafast", gop=25)
+    one = {name: values[:1].copy() for name, values in tracks.items()}
+    one["video_file"][0] = "media/slow.mp4"
+    sound = {one["audio_file"][0], one["mix_file"][0]}
+    assert codes(validate_rows._media(tmp_path, one, sound, deep=True)) == {"wrong_pts"}
+    assert codes(validate_rows._media(tmp_path, one, sound, deep=False)) == set()
+
+
+def test_damage_in_what_only_an_older_commit_names_is_a_warning_with_its_way_out(parts, tmp_path):
+    from dialogbuild.dataset.merge import compact
+    from dialogbuild.publish import append
+
+    root = tmp_path / "d"
+    for k in range(3):
+        append(parts[k : k + 1], root)
+    now = {e.path for e in read_current(root).files.values()}
+    old = next(p for p in sorted((root / "commits" / "objects").iterdir()) if p.relative_to(root).as_posix() not in now)
+    old.write_bytes(bytes([old.read_bytes()[0] ^ 1]) + old.read_bytes()[1:])
+    assert validate(root) == [], "the quick pass looks at sizes there"
+    (found,) = validate(root, deep=True)
+    assert (found.level, found.code, found.path) == ("warning", "damaged_history", old.relative_to(root).as_posix())
+    assert "compact --keep 1" in found.fix
+    (root / "commits" / "000001.json").write_text("{}")
+    assert codes(validate(root)) == {"damaged_history"}
+    append(parts, root)
+    compact(root, keep=1)
+    assert validate(root, deep=True) == []
