@@ -13,6 +13,7 @@ import numpy as np
 from av.stream import Disposition
 
 from dialogbuild.errors import Reject
+from dialogbuild.media.hdr import hdr_transfer
 
 U8Image = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -69,6 +70,7 @@ class VideoFacts:
     time_base: Fraction  # seconds per pts unit
     end_s: Fraction | None  # where the header says that it ends, container clock; None when it says nothing
     avg_fps: Fraction | None
+    hdr: str | None = None  # "pq" or "hlg": readers hand out tone-mapped pixels
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def probe(path: Path) -> MediaFacts:
 
     Raises:
         Reject: ``empty_file``, ``truncated`` (an MP4 whose index never arrived), ``unreadable`` (media that libav
-            cannot open or decode), ``not_a_video`` (no media, or no moving picture in it).
+            cannot open or decode), ``not_a_video`` (no media, or no moving picture in it), ``hdr`` (colours that cannot
+            be brought to SDR).
         OSError: the file cannot be read: the machine's fault, not the data's.
     """
     with path.open("rb") as file:  # a file that the system refuses raises here, so libav's errors are about the data
@@ -198,6 +201,7 @@ def _video_facts(container: Any, stream: Any) -> VideoFacts:
         time_base=stream.time_base,
         end_s=_header_end_s(container, stream),
         avg_fps=Fraction(stream.average_rate) if stream.average_rate else None,
+        hdr=frame_hdr(frame),
     )
 
 
@@ -237,6 +241,15 @@ def _header_end_s(container: Any, stream: Any) -> Fraction | None:
             return None
         return Fraction(hours * 3600 + minutes * 60 + seconds)
     return None
+
+
+def frame_hdr(frame: Any) -> str | None:
+    """ "pq" or "hlg" of an HDR frame, None for SDR.
+
+    Raises:
+        Reject: ``hdr``, see ``hdr_transfer``.
+    """
+    return hdr_transfer(int(frame.color_trc), int(frame.colorspace), [side.type.name for side in frame.side_data])
 
 
 def frame_orientation(frame: Any) -> Orientation:

@@ -16,14 +16,17 @@ import av
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
-from dialogbuild.media.probe import U8Image, choose_stream, displayed_shape, moving_pictures, open_input
+from dialogbuild.media.hdr import BT2020_NCL, tone_map
+from dialogbuild.media.probe import U8Image, choose_stream, displayed_shape, frame_hdr, moving_pictures, open_input
 
 _SEEK_GAP_S = 10  # a wanted frame further ahead than this is worth a seek instead of decoding up to it
+# MPEG program streams time few of their frames; after a seek libav gets the others wrong by up to a frame.
+_NO_SEEKING = {"mpeg"}
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
 class FrameReader(Protocol):
-    """What a decoding backend must do. Frames are (H,W,3) uint8 RGB as displayed: rotated, square pixels."""
+    """What a decoding backend must do. Frames are (H,W,3) uint8 RGB as displayed: rotated, square pixels, SDR."""
 
     width_px: int
     height_px: int
@@ -80,6 +83,7 @@ class VideoReader:
     Raises:
         av.error.FFmpegError: the file cannot be opened.
         LookupError: it has no video stream.
+        Reject: ``hdr``: the colours cannot be brought to SDR.
     """
 
     _container: Any = None
@@ -95,6 +99,7 @@ class VideoReader:
             raise LookupError(f"{path.name}: no frame of the video stream can be decoded")
         self._orientation, _, displayed_px = displayed_shape(self._stream, first)
         self.width_px, self.height_px = size_px or displayed_px
+        self._hdr = frame_hdr(first)
         self._seek_pays = True
         self._open()
 
@@ -109,6 +114,7 @@ class VideoReader:
                 raise LookupError(f"{self._path.name}: no video stream")
             self._stream_index = choose_stream(moving).index
         self._stream = self._container.streams[self._stream_index]
+        self._can_seek = self._container.format.name not in _NO_SEEKING
         self._decoder = decode_frames(self._container, self._stream)
         self._position: int | None = None  # pts of the frame decoded last; None = at the start
 
@@ -167,7 +173,7 @@ class VideoReader:
         pending: Any | None = None
         if gap_s < 0 or (self._position is not None and gap_s == 0):
             pending = self._seek(target)
-        elif gap_s > _SEEK_GAP_S and self._seek_pays:
+        elif gap_s > _SEEK_GAP_S and self._can_seek and self._seek_pays:
             before = self._position
             pending = self._seek(target)
             self._seek_pays = before is None or self._position is None or self._position > before
@@ -188,7 +194,7 @@ class VideoReader:
         step = max(1, round(1 / self._stream.time_base))
         start = self._stream.start_time if self._stream.start_time is not None else 0
         goal = target
-        while goal > start:
+        while self._can_seek and goal > start:
             try:
                 self._container.seek(goal, stream=self._stream)
             except av.error.FFmpegError:  # no index, or not seekable: the start always works
@@ -213,18 +219,22 @@ class VideoReader:
             frame,
             width=width,
             height=height,
-            format="rgb24",
-            src_colorspace=_assumed_colorspace(frame),
+            format="gbrp16le" if self._hdr else "rgb24",  # swscale's rgb48 overflows with this kernel
+            src_colorspace=_assumed_colorspace(frame, self._hdr),
             interpolation=int(kernel | Interpolation.ACCURATE_RND | Interpolation.BITEXACT),
             threads=1,
         )
-        rgb: U8Image = np.asarray(converted.to_ndarray(), dtype=np.uint8)
+        pixels: Any = converted.to_ndarray()
+        rgb: U8Image = tone_map(pixels, self._hdr) if self._hdr else np.asarray(pixels, dtype=np.uint8)
         if converted is frame:  # nothing to convert: these pixels are the decoder's own
             rgb = rgb.copy()
         return self._orientation.apply(rgb)
 
 
-def _assumed_colorspace(frame: Any) -> int | None:
-    """BT.709 for untagged HD, as players assume; None = as tagged (untagged SD is BT.601)."""
-    hd = frame.width >= 1280 or frame.height > 576
-    return int(Colorspace.ITU709) if frame.colorspace == _UNSPECIFIED and hd else None
+def _assumed_colorspace(frame: Any, hdr: str | None) -> int | None:
+    """BT.2020 for untagged HDR, BT.709 for untagged HD, as players assume; None = as tagged (untagged SD is BT.601)."""
+    if frame.colorspace != _UNSPECIFIED:
+        return None
+    if hdr:
+        return BT2020_NCL
+    return int(Colorspace.ITU709) if frame.width >= 1280 or frame.height > 576 else None

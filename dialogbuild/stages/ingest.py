@@ -9,8 +9,10 @@ writes  video.json      facts of the file (see ``video_record``)
         channels.flac   the same in stereo, and channels.parquet (tick, level_db_0, level_db_1: dB of full scale of the
                         left and right channel), of stereo sound whose channels differ
 rejects empty_file, not_a_video (no media, or only sound or pictures), unreadable (libav cannot open or decode it),
-        no_frames, no_audio (values say which streams exist), no_timestamps (packets without presentation times),
-        truncated (ends before its header says), corrupt (too many damaged frames), too_short
+        hdr (colours that cannot be brought to SDR: Dolby Vision without a base layer, ICtCp; PQ and HLG are tone-mapped
+        by every reader, and ``hdr`` in video.json says so), no_frames, no_audio (values say which streams exist),
+        no_timestamps (packets without presentation times), truncated (ends before its header says), corrupt (too many
+        damaged frames), too_short
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from dialogbuild.errors import Reject
 from dialogbuild.media.audio import F32, AudioReport, iter_audio, write_flac
 from dialogbuild.media.channels import channel_levels
 from dialogbuild.media.clock import FPS, SAMPLE_RATE, FrameTable, TickTable, is_vfr, samples_per_tick, tick_table
+from dialogbuild.media.hdr import TONE_MAP
 from dialogbuild.media.probe import MediaFacts, probe
 from dialogbuild.media.scan import Scan, scan_frames
 from dialogbuild.tables import Columns, write_table
@@ -116,6 +119,8 @@ def video_record(
         "rotation_deg": video.orientation.rotation_deg,
         "mirrored": video.orientation.mirrored,
         "sar": [video.sar.numerator, video.sar.denominator],
+        "hdr": None if video.hdr is None else {"transfer": video.hdr, "tone_map": TONE_MAP},
+        "interlaced_share": round(scan.n_interlaced / len(scan.table), 6) if scan.table is not None else 0.0,
         "time_base": [video.time_base.numerator, video.time_base.denominator],
         "start_pts": int(table.pts[0]),
         "n_frames": len(table),
@@ -217,4 +222,4 @@ def _sound(source: Path, facts: MediaFacts, zero_s: Fraction, n_samples: int, re
     return (np.zeros(min(SAMPLE_RATE, n_samples - at), np.float32) for at in seconds)
 
 
-STAGE = Stage(name="ingest", version=2, unit="video", config=Config, run=run)
+STAGE = Stage(name="ingest", version=3, unit="video", config=Config, run=run)
