@@ -212,20 +212,12 @@ def _write_files(root: Path, scratch: Path, content: Content, old: Commit | None
         entries, media = writer.write_media(root, scratch, part)
         files.update(entries)
         tracks[part.clip_id] = [_track(part, track, placed, media) for track in part.tracks]
-    counted = [
-        (path.rsplit("/", 1)[1].split("-")[0], writer.file_stats(root / path))
-        for path in sorted(files)
-        if path.startswith("frames/motion/")
-    ]
     relations = _relations(content, tracks)
     files.update(writer.write_relations(root, scratch, relations, content.widths, content.version))
     rows = [writer.manifest_row(p, tracks[p.clip_id], placed, splits[p.clip_id]) for p in parts]
     files.update(writer.write_manifests(root, scratch, rows))
-    facts = meta.info(parts, splits, content.convention, content.version)
-    documents = _documents(content, facts) | {schema.STATS_NAME: writer.to_text(meta.statistics(counted))}
-    files.update(writer.write_documents(root, scratch, documents))
-    described = croissant(facts, named(content.rights), files, inputs[:12])
-    files.update(writer.write_documents(root, scratch, {schema.CROISSANT_NAME: writer.to_text(described)}))
+    files.update(writer.write_documents(root, scratch, documents(root, content, files)))
+    files.update(writer.write_documents(root, scratch, {schema.CROISSANT_NAME: described(content, files, inputs)}))
     return files
 
 
@@ -275,10 +267,18 @@ def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     )
 
 
-def _documents(content: Content, facts: dict[str, Any]) -> dict[str, str]:
+def documents(root: Path, content: Content, files: Mapping[str, Entry]) -> dict[str, str]:
+    """The texts under ``meta/``, the Croissant record apart: they follow from the content and the motion files."""
+    counted = [
+        (path.rsplit("/", 1)[1].split("-")[0], writer.file_stats(root / path))
+        for path in sorted(files)
+        if path.startswith("frames/motion/")
+    ]
+    facts = _facts(content)
     out = {
         schema.INFO_NAME: writer.to_text(facts),
         schema.SCHEMA_NAME: writer.to_text(meta.schema_record(content.widths, content.version)),
+        schema.STATS_NAME: writer.to_text(meta.statistics(counted)),
         schema.CARD_NAME: card(facts, named(content.rights)),
         schema.PARTS_NAME: _lines({"digest": p.digest, **p.kept()} for p in content.parts),
         schema.TAKEDOWNS_NAME: _lines(content.takedowns),
@@ -287,6 +287,15 @@ def _documents(content: Content, facts: dict[str, Any]) -> dict[str, str]:
         convention = schema.CONVENTION_NAME.format(id=content.convention)
         out[convention] = writer.to_text(content.parts[0].record["convention"])
     return out
+
+
+def described(content: Content, files: Mapping[str, Entry], inputs: str) -> str:
+    """The Croissant record of a state whose other files are ``files``."""
+    return writer.to_text(croissant(_facts(content), named(content.rights), files, inputs[:12]))
+
+
+def _facts(content: Content) -> dict[str, Any]:
+    return meta.info(content.parts, content.splits, content.convention, content.version)
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:

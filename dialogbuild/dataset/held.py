@@ -85,8 +85,13 @@ class Held:
 
     @cached_property
     def version(self) -> str:
-        """Format version of the data."""
-        return FORMAT_VERSION if self.commit is None else str(self._json(INFO_NAME)["format_version"])
+        """Format version of the data; what the commit says where ``meta/info.json`` is lost."""
+        if self.commit is None:
+            return FORMAT_VERSION
+        try:
+            return str(self._json(INFO_NAME)["format_version"])
+        except DatasetError:
+            return str(self.commit.record["format_version"])
 
     @property
     def head_model(self) -> str:
@@ -174,7 +179,8 @@ class Held:
 
     @cached_property
     def _convention(self) -> dict[str, Any]:
-        return self._json(CONVENTION_NAME.format(id=self._json(INFO_NAME)["convention_id"]))
+        assert self.commit is not None
+        return self._json(CONVENTION_NAME.format(id=self.commit.record["convention_id"]))
 
     @cached_property
     def _people(self) -> dict[str, dict[str, Any]]:

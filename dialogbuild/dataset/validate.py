@@ -8,7 +8,6 @@ that only older commits name.
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from dialogbuild.dataset.commit import Commit, read_current, read_named
 from dialogbuild.dataset.conventions import convention_id, is_known
 from dialogbuild.dataset.finding import Finding
 from dialogbuild.dataset.schema import CONVENTION_NAME, INDEX_NAME, INFO_NAME, MANIFEST_NAME, SPLITS
+from dialogbuild.dataset.writer import line_index
 from dialogbuild.errors import DatasetError
 
 __all__ = ["Finding", "validate"]
@@ -101,8 +101,5 @@ def _indexes(state: _State) -> Iterator[Finding]:
         lines, data = state.read(MANIFEST_NAME.format(split=split)), state.read(name)
         if lines is None or data is None:
             continue
-        want = [0]
-        for line in lines.splitlines(keepends=True):
-            want.append(want[-1] + len(line))
-        if data != struct.pack(f"<{len(want)}Q", *want):
+        if data != line_index(lines.splitlines(keepends=True)):
             yield Finding("error", "wrong_index", name, "its offsets are not the manifest's line starts", _AGAIN)

@@ -257,16 +257,21 @@ def write_manifests(root: Path, scratch: Path, records: Sequence[Mapping[str, An
     out = {}
     for split in SPLITS:
         lines = [canonical(row) + b"\n" for row in records if row["split"] == split]
-        offsets = [0]
-        for line in lines:
-            offsets.append(offsets[-1] + len(line))
         for name, data in (
             (MANIFEST_NAME.format(split=split), b"".join(lines)),
-            (INDEX_NAME.format(split=split), struct.pack(f"<{len(offsets)}Q", *offsets)),
+            (INDEX_NAME.format(split=split), line_index(lines)),
         ):
             (scratch / "manifest").write_bytes(data)
             out[name] = store_named(root, scratch / "manifest", name, len(lines))
     return out
+
+
+def line_index(lines: Sequence[bytes]) -> bytes:
+    """Where each line starts, and where the last one ends: little-endian 64-bit offsets."""
+    offsets = [0]
+    for line in lines:
+        offsets.append(offsets[-1] + len(line))
+    return struct.pack(f"<{len(offsets)}Q", *offsets)
 
 
 def write_documents(root: Path, scratch: Path, documents: Mapping[str, str]) -> dict[str, Entry]:

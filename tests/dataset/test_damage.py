@@ -149,6 +149,23 @@ def test_repair_restores_small_files_from_copies_copies_from_them_and_removes_li
     assert (root / "meta" / "notes.txt").read_text() == "mine"
 
 
+def test_derived_documents_that_are_lost_with_their_copies_are_made_anew_as_they_were(small, tmp_path):
+    root = Path(shutil.copytree(small, tmp_path / "d"))
+    state = read_current(root)
+    names = ["meta/README.md", "meta/croissant.json", "meta/info.json", "meta/schema.json", "meta/stats.json"]
+    names += [f"manifests/{split}.jsonl.idx" for split in ("train", "val")]
+    for name in names:
+        state.path(root, name).unlink(missing_ok=True)
+        (root / name).unlink()
+    assert {f"made {name} anew" for name in names} <= set(repair(root))
+    assert validate(root, deep=True) == []
+    for name in ("tables/turns.parquet", "meta/info.json"):
+        state.path(root, name).write_bytes(b"x")
+        (root / name).write_bytes(b"y")
+    assert repair(root) == [], "what they follow from is lost too"
+    assert validate(root)
+
+
 def test_repair_never_touches_rows_or_media(small, tmp_path):
     root = Path(shutil.copytree(small, tmp_path / "d"))
     hurt = [next((root / "media").glob("*.mp4")), next((root / "frames").rglob("*.parquet"))]
