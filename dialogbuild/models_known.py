@@ -39,7 +39,7 @@ KNOWN = {
     ),
     "flame2023_no_jaw": Known(
         "FLAME 2023 without jaw", "flame2023_no_jaw.pkl", _FLAME_LICENCE, _FLAME,
-        "expressions open the mouth; the jaw joint moves less",
+        "the variant without jaw rotation",
     ),
     "flame": Known(
         "FLAME 2017, 2019 or 2020", "generic_model.pkl", _FLAME_LICENCE, _FLAME,
@@ -66,17 +66,17 @@ KNOWN = {
         "100 identities from scans and 53 ARKit-like expressions; may be passed on",
     ),
     "light-asd": Known(
-        "Light-ASD weights", "finetuning_TalkSet.model or pretrain_AVA_CVPR.model",
+        "Light-ASD weights", "a .model file of its folder weight",
         "code MIT; trained on AVA, VoxCeleb2 and LRS3, whose terms are their own",
-        "git clone https://github.com/Junhua-Liao/Light-ASD; folder weight", "one more hint who speaks", "weights",
+        "git clone https://github.com/Junhua-Liao/Light-ASD", "one more hint who speaks", "weights",
     ),
     "lr-asd": Known(
-        "LR-ASD weights", "finetuning_TalkSet.model or pretrain_AVA.model",
+        "LR-ASD weights", "a .model file of its folder weight",
         "code MIT; trained on AVA, VoxCeleb2 and LRS3, whose terms are their own",
-        "git clone https://github.com/Junhua-Liao/LR-ASD; folder weight", "one more hint who speaks", "weights",
+        "git clone https://github.com/Junhua-Liao/LR-ASD", "one more hint who speaks", "weights",
     ),
     "pyannote": Known(
-        "pyannote pipeline", "a folder with config.yaml", "as its model card says; usually MIT after accepting terms",
+        "pyannote pipeline", "a folder with config.yaml", "as the model cards say",
         "https://huggingface.co/pyannote, models inside the folder: docs/packages.md",
         "speaker turns with overlaps", "pipelines",
     ),

@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dialogbuild"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("cli_video", "export_cli", "dataset_cli"),
+    ("cli_video", "export_cli", "dataset_cli", "models_cli"),
     ("cli_options",),
     ("fitvideo", "diarizevideo"),
     ("pipeline", "explain", "progress", "doctor", "models"),
-    ("runner", "ledger", "engines", "recipe", "sources", "publish", "workpurge"),
+    ("runner", "ledger", "engines", "recipe", "sources", "publish", "workpurge", "models_known"),
     ("stages",),
     ("report", "pixels"),
     ("fit", "dialogue", "quality", "dataset", "download"),
