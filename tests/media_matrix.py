@@ -150,7 +150,7 @@ def _timing() -> list[Case]:
         Case("start_offset.ts", remux=("-itsoffset", "5"), remux_out=("-muxdelay", "0")),
         Case("start_offset.mkv", remux=("-itsoffset", "1.48")),
         Case("start_offset.mp4", remux=("-itsoffset", "1.48")),
-        Case("clock_wraps.ts", output=("-output_ts_offset", "95442.5")),  # 2**33 / 90000 = 95443.7 s
+        Case("clock_wraps.ts", output=("-output_ts_offset", "95441.5")),  # 33 bits of 90 kHz end at 95443.7 s
         Case("edit_list.mp4", **cut),
         Case("edit_list.mov", **cut),
         Case("edit_list_hevc.mp4", X265, **cut),
