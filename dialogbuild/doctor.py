@@ -18,6 +18,16 @@ _OPTIONAL = (
         "a neural voice embedding (GE2E); without it voices are told apart by their spectrum",
         "pip install --no-deps resemblyzer==0.1.4",
     ),
+    (
+        "torchcodec",
+        "a second decoder, refused on files that it gets wrong; PyAV reads everything without it",
+        "pip install 'dialogbuild[torchcodec]', and apt install ffmpeg",
+    ),
+    (
+        "decord",
+        "a third decoder, refused on files that it gets wrong",
+        "pip install 'dialogbuild[decord]'",
+    ),
 )
 _PROGRAMS = (
     ("ffmpeg", "encodes crops; the binary inside imageio-ffmpeg is used when it is absent"),
