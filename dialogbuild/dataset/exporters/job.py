@@ -71,7 +71,7 @@ class ExportReport:
 
 @dataclass(frozen=True)
 class Format:
-    """One entry of the registry. ``lost`` is what the format never holds, whatever the data; ``heads``: it has heads."""
+    """One entry of the registry. ``lost`` is what the format never holds, ``heads`` whether it holds 3D labels."""
 
     name: str
     consumer: str
@@ -107,7 +107,7 @@ class Job:
     def name(self, identifier: str) -> str:
         """A file name of letters, digits, ``-`` and ``_`` that no other identifier of this export gets."""
         safe = _UNSAFE.sub("_", identifier).strip("_-")
-        if safe != identifier or self._names.get(safe, identifier) != identifier:
+        if not safe or safe != identifier or self._names.get(safe, identifier) != identifier:
             safe = f"{safe or 'clip'}_{hashlib.sha256(identifier.encode()).hexdigest()[:8]}"
         self._names[safe] = identifier
         return safe

@@ -61,7 +61,7 @@ def _write_shards(job: Job, split: str, samples: Iterator[list[tuple[str, bytes]
     while sample is not None:
         size = 0
         with tarfile.open(job.path(f"{split}-{count:06d}.tar"), "w") as tar:
-            while sample is not None and size < limit:
+            while sample is not None and (size == 0 or size < limit):
                 for name, data in sample:
                     about = tarfile.TarInfo(name)
                     about.size, about.mode = len(data), 0o644
