@@ -1,5 +1,6 @@
 """Each test reads an export by the rule of its consumer's own loader, written here from the loader's description."""
 
+import gc
 import io
 import json
 import tarfile
@@ -132,6 +133,7 @@ def test_a_tar_sample_holds_the_clip_of_both_persons(shards, flame):
     assert "mix.flac" in sample
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves its files open
 def test_the_real_webdataset_decodes_the_shards(shards, flame):
     wds = pytest.importorskip("webdataset")
     dataset = wds.WebDataset(str(shards / "train-000000.tar"), shardshuffle=False).decode()
@@ -139,6 +141,8 @@ def test_the_real_webdataset_decodes_the_shards(shards, flame):
     motion = flame.read_clip(LONG, audio=False).persons["B"].motion
     np.testing.assert_array_equal(sample["b.motion.npz"]["expr"], motion["expr"])
     assert sample["json"]["id"] == LONG
+    del dataset
+    gc.collect()
 
 
 def test_equal_datasets_give_equal_tars_and_a_full_shard_begins_a_new_one(flame, shards, tmp_path, monkeypatch):
