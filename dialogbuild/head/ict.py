@@ -229,7 +229,8 @@ def _cache_folder() -> Path:
 
 def _cached(file: Path) -> _Meshes | None:
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        # a stream of our own: numpy leaves the file open where it is damaged
+        with file.open("rb") as raw, np.load(raw, allow_pickle=False) as stored:
             return _Meshes(**{name: stored[name] for name in _Meshes.__dataclass_fields__})
     except Exception:  # whatever is wrong with a cache, the files are read again
         return None
