@@ -93,12 +93,12 @@ def _books(work: Path, video: str, sources: Iterable[str]) -> list[Path]:
         if kept != value:
             write_json(path, kept)
             changed.append(path)
-    for path in sorted((work / "_run").glob("*.jsonl")):
-        lines = path.read_text().splitlines(keepends=True)
+    for path in sorted([*(work / "_run").glob("*.jsonl"), *(work / "_run").glob("*.log")]):
+        lines = path.read_text("latin-1").splitlines(keepends=True)
         left = [line for line in lines if not is_about(line)]
         if left != lines:
             scratch = path.with_name(f".{path.name}")
-            scratch.write_text("".join(left))
+            scratch.write_text("".join(left), "latin-1")
             scratch.replace(path)
             changed.append(path)
     return changed

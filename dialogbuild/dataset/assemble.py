@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dialogbuild import __version__
-from dialogbuild.dataset import commit, meta, schema, writer
+from dialogbuild.dataset import commit, history, meta, schema, writer
 from dialogbuild.dataset.card import card
 from dialogbuild.dataset.commit import Commit, Entry
 from dialogbuild.dataset.conventions import canonical
@@ -174,9 +174,9 @@ def install(root: Path, scratch: Path, old: Commit | None, content: Content) -> 
         if state is None or state.inputs != inputs or files != state.files:
             state = commit.commit(root, scratch, inputs, files, _about(content))
             created = True
-    commit.refresh_plain(root, scratch, state)
-    commit.forget(root, state.number - first_commit(content.takedowns))
-    commit.sweep(root)
+    history.refresh_plain(root, scratch, state)
+    history.forget(root, state.number - first_commit(content.takedowns))
+    history.sweep(root)
     return state, created
 
 
@@ -258,13 +258,8 @@ def _relations(content: Content, tracks: Mapping[str, list[dict[str, Any]]]) -> 
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Equal as the table stores them, numbers in float32."""
-    texts = [{k: v for k, v in row.items() if isinstance(v, str)} for row in (a, b)]
-    rest = [k for k in a if k not in texts[0]]
-    return (
-        a.keys() == b.keys()
-        and texts[0] == texts[1]
-        and all(np.array_equal(np.float32(a[k]), np.float32(b[k])) for k in rest)
-    )
+    rounded = [{k: v if isinstance(v, str) else np.float32(v).tolist() for k, v in row.items()} for row in (a, b)]
+    return rounded[0] == rounded[1]
 
 
 def documents(root: Path, content: Content, files: Mapping[str, Entry]) -> dict[str, str]:

@@ -27,10 +27,6 @@ from dialogbuild.artifact import file_sha256, sync
 from dialogbuild.dataset.schema import FORMAT_VERSION, OBJECT_PATH, major
 from dialogbuild.errors import DatasetError
 
-_STORED = re.compile(r"-[0-9a-f]{16}(\.[a-z0-9.]+)$")
-_STORES = ("frames", "media", "commits/objects")
-PLAIN = ("tables", "manifests", "meta")  # folders of the copies
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -153,7 +149,7 @@ def store(root: Path, file: Path, template: str, **names: str) -> Entry:
     """
     sha256 = file_sha256(file)
     entry = Entry(template.format(h=sha256[:16], **names), sha256, file.stat().st_size)
-    _place(file, root / entry.path)
+    place(file, root / entry.path)
     return entry
 
 
@@ -164,7 +160,8 @@ def store_named(root: Path, file: Path, name: str, rows: int = -1) -> Entry:
     return Entry(entry.path, entry.sha256, entry.bytes, rows)
 
 
-def _place(file: Path, target: Path) -> None:
+def place(file: Path, target: Path) -> None:
+    """Move a finished file to ``target``, durably; both on the dataset's own file system."""
     sync(file)
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(file, target)  # replaces a damaged file of that name by a sound one
@@ -203,42 +200,7 @@ def _commit_hash(root: Path, number: int) -> str:
 def _write(scratch: Path, target: Path, text: str) -> None:
     file = scratch / target.name
     file.write_text(text)
-    _place(file, target)
-
-
-def refresh_plain(root: Path, scratch: Path, state: Commit) -> None:
-    """Bring the plain-named copies up to the current state and drop those that it does not list."""
-    renew_copies(root, scratch, state)
-    for folder in PLAIN:
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and path.relative_to(root).as_posix() not in state.files:
-                path.unlink()
-
-
-def renew_copies(root: Path, scratch: Path, state: Commit) -> list[str]:
-    """Write the plain-named copies that are not the current state's; returns their names."""
-    renewed = []
-    for name, entry in sorted((n, e) for n, e in state.files.items() if n != e.path):
-        target = root / name
-        if not target.is_file() or file_sha256(target) != entry.sha256:
-            shutil.copyfile(root / entry.path, scratch / "copy")
-            _place(scratch / "copy", target)
-            renewed.append(name)
-    return renewed
-
-
-def restore_from_copies(root: Path, scratch: Path, state: Commit) -> list[str]:
-    """Write stored files that are damaged again from sound plain-named copies; returns their paths."""
-    restored = []
-    for name, entry in sorted((n, e) for n, e in state.files.items() if n != e.path):
-        path = root / entry.path
-        if (path.is_file() and file_sha256(path) == entry.sha256) or not (root / name).is_file():
-            continue
-        if file_sha256(root / name) == entry.sha256:
-            shutil.copyfile(root / name, scratch / "copy")
-            _place(scratch / "copy", path)
-            restored.append(entry.path)
-    return restored
+    place(file, target)
 
 
 def point_to(root: Path, scratch: Path, number: int) -> None:
@@ -250,70 +212,3 @@ def commit_numbers(root: Path) -> list[int]:
     """Numbers of the commit records that lie on disk, ascending."""
     found = (re.fullmatch(r"(\d{6,})\.json", path.name) for path in (root / "commits").glob("*.json"))
     return sorted(int(m[1]) for m in found if m)
-
-
-def orphans(root: Path) -> list[Path]:
-    """Files in the stores that no commit up to the current one names: litter of a publisher that died."""
-    current = read_current(root)
-    last = current.number if current else 0
-    kept = {e.path for n in commit_numbers(root) if n <= last for e in read_commit(root, n).files.values()}
-    extra = [root / name for name in stored_files(root) if name not in kept and not _is_record(name)]
-    return extra + [commit_path(root, n) for n in commit_numbers(root) if n > last]
-
-
-def stored_files(root: Path) -> list[str]:
-    """Files in the stores and commit records, whoever names them."""
-    paths = [p for store in _STORES for p in (root / store).rglob("*") if p.is_file()]
-    return sorted(p.relative_to(root).as_posix() for p in paths) + [
-        commit_path(root, n).relative_to(root).as_posix() for n in commit_numbers(root)
-    ]
-
-
-def _is_record(name: str) -> bool:
-    return re.fullmatch(r"commits/\d{6,}\.json", name) is not None
-
-
-def sweep(root: Path) -> list[str]:
-    """Delete orphans whose name is one of ours; returns what was deleted. Called under ``exclusive``.
-
-    Nothing is deleted while a commit record is damaged: nobody knows then what it names.
-    """
-    try:
-        extra = orphans(root)
-    except DatasetError:
-        return []
-    gone = [p for p in extra if _STORED.search(p.name) or p.parent == root / "commits"]
-    for path in gone:
-        path.unlink()
-    return [p.relative_to(root).as_posix() for p in gone]
-
-
-def purge(root: Path, keep: int = 1) -> list[str]:
-    """Forget all but the last ``keep`` commits and delete the files that only they named; returns what was deleted.
-
-    Withdrawn data is gone from the folder only after this.
-
-    Raises:
-        ValueError: ``keep`` is less than 1.
-        DatasetError: nothing was published here, or another publisher is at work.
-    """
-    if keep < 1:
-        raise ValueError(f"keep at least the current commit, not {keep}")
-    with exclusive(root):
-        current = read_current(root)
-        if current is None:
-            raise DatasetError(f"{root} holds no dataset: CURRENT is missing")
-        forget(root, keep - 1)
-        return sweep(root)
-
-
-def forget(root: Path, older: int) -> list[int]:
-    """Delete all commit records but the current one and the ``older`` before it; their files become orphans.
-
-    Called under ``exclusive``. Returns the numbers that are gone.
-    """
-    current = read_current(root)
-    gone = [n for n in commit_numbers(root) if current is not None and n < current.number - older]
-    for number in gone:
-        commit_path(root, number).unlink()
-    return gone

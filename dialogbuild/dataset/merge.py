@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dialogbuild.dataset import commit
+from dialogbuild.dataset import commit, history
 from dialogbuild.dataset.assemble import Content, Published, Rights, content_of, install, published_of
 from dialogbuild.dataset.held import Held, HeldPart, read_held
 from dialogbuild.dataset.schema import SPLITS
@@ -158,12 +158,12 @@ def compact(root: Path, clips_per_file: int = 128, keep: int | None = None) -> C
         held = read_held(root)
         if held.commit is None:
             raise DatasetError(f"{root} holds no dataset: CURRENT is missing; give the folder that publish wrote")
-        before = set(commit.stored_files(root))
+        before = history.stored_files(root)
         about = (held.splits, held.takedowns, held.version, clips_per_file)
         state, created = install(root, scratch, held.commit, content_of(held.parts(), held.rights(), *about))
         if keep is not None:
-            commit.forget(root, keep - 1)
-            commit.sweep(root)
-        removed = tuple(sorted(before - set(commit.stored_files(root))))
+            history.forget(root, keep - 1)
+            history.sweep(root)
+        removed = tuple(sorted(before - history.stored_files(root)))
     count = [sum(name.startswith("frames/") for name in c.files) for c in (held.commit, state)]
     return Compacted(root, state.number, created, (count[0], count[1]), removed)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from dialogbuild.dataset import commit
+from dialogbuild.dataset import commit, history
 from dialogbuild.dataset.assemble import content_of, described, documents
 from dialogbuild.dataset.commit import Commit
 from dialogbuild.dataset.held import Held
@@ -33,13 +33,13 @@ def repair(root: Path) -> list[str]:
     with commit.exclusive(root) as scratch:
         state, pointed = _current(root, scratch)
         done += pointed
-        done += [f"restored {p} from its copy" for p in commit.restore_from_copies(root, scratch, state)]
+        done += [f"restored {p} from its copy" for p in history.restore_from_copies(root, scratch, state)]
         done += [f"made {name} anew" for name in _derive(root, scratch, state)]
         missing = {e.path for n, e in state.files.items() if n != e.path and file_problem(root, e)}
         if not missing:
-            done += [f"renewed the copy {name}" for name in commit.renew_copies(root, scratch, state)]
+            done += [f"renewed the copy {name}" for name in history.renew_copies(root, scratch, state)]
         if not pointed:  # else the orphans may be all that is left of a later state
-            done += [f"removed {name}, which no commit names" for name in commit.sweep(root)]
+            done += [f"removed {name}, which no commit names" for name in history.sweep(root)]
     return done
 
 

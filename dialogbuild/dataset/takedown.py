@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dialogbuild.dataset import commit
+from dialogbuild.dataset import commit, history
 from dialogbuild.dataset.assemble import content_of, install, video_of
 from dialogbuild.dataset.held import HeldPart, read_held
 from dialogbuild.dataset.withheld import WHOLE, hashed, is_about
@@ -71,7 +71,7 @@ def takedown(root: Path, name: str, reason: str, by: str, now: datetime | None =
         held = read_held(root)
         if held.commit is None:
             raise DatasetError(f"{root} holds no dataset: CURRENT is missing; give the folder that publish wrote")
-        before = set(commit.stored_files(root))
+        before = history.stored_files(root)
         parts = held.parts()
         gone = [part for part in parts if name in _ids(part)]
         old = next((record for record in held.takedowns if is_about(record, name)), None)
@@ -83,7 +83,7 @@ def takedown(root: Path, name: str, reason: str, by: str, now: datetime | None =
         content = content_of(rest, held.rights(), held.splits, records, held.version, held.clips_per_file)
         state, created = install(root, scratch, held.commit, content)
     kind = str((record or old or {})["kind"])
-    files = tuple(sorted(before - set(commit.stored_files(root))))
+    files = tuple(sorted(before - history.stored_files(root)))
     left = tuple(mentions(root, _needles(gone, rest), _needles(rest, ())))
     return TakenDown(root, state.number, kind, not created, tuple(p.clip_id for p in gone), files, left)
 

@@ -6,16 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dialogbuild.artifact import file_sha256
-from dialogbuild.dataset.commit import (
-    PLAIN,
-    Commit,
-    Entry,
-    commit_numbers,
-    commit_path,
-    orphans,
-    read_commit,
-)
+from dialogbuild.dataset.commit import Commit, Entry, commit_numbers, commit_path, read_commit
 from dialogbuild.dataset.finding import Finding
+from dialogbuild.dataset.history import PLAIN, orphans
 from dialogbuild.dataset.withheld import first_commit
 from dialogbuild.errors import DatasetError
 

@@ -187,7 +187,7 @@ def test_the_next_change_finishes_a_takedown_that_was_cut_after_its_commit(sets,
     """Nobody calls again after the power came back: the next change of any kind removes the bytes."""
     root = Path(shutil.copytree(sets / "a", tmp_path / "d"))
     with monkeypatch.context() as patch:
-        patch.setattr("dialogbuild.dataset.commit.forget", _cut)
+        patch.setattr("dialogbuild.dataset.history.forget", _cut)
         with pytest.raises(PowerCut):
             takedown(root, "talk-aaaa_c000", **WHY)
     assert read_current(root).number == 3

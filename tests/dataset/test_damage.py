@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fabricate import fabricate, shard_parts
 
-from dialogbuild.dataset import commit, validate_history
+from dialogbuild.dataset import history, validate_history
 from dialogbuild.dataset.commit import read_current
 from dialogbuild.dataset.reader import open_dataset
 from dialogbuild.dataset.repair import repair
@@ -193,7 +193,7 @@ def test_a_takedown_that_was_cut_before_its_purge_is_told(small, tmp_path, monke
 
     root = Path(shutil.copytree(small, tmp_path / "d"))
     with monkeypatch.context() as patch:
-        patch.setattr(commit, "forget", lambda *given: [])
+        patch.setattr(history, "forget", lambda *given: [])
         takedown(root, "talk-aaaa_c000", reason="consent_withdrawn", by="ticket 1")
     found = [f for f in validate(root) if f.code == "unfinished_takedown"]
     assert [f.path for f in found] == ["commits/000002.json", "commits/000001.json"]

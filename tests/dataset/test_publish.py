@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dialogbuild.artifact import write_json
-from dialogbuild.dataset.commit import commit_numbers, exclusive, purge, read_current
+from dialogbuild.dataset.commit import commit_numbers, exclusive, read_current
+from dialogbuild.dataset.history import purge
 from dialogbuild.dataset.reader import open_dataset
 from dialogbuild.dataset.validate import validate
 from dialogbuild.errors import DatasetError
