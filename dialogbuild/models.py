@@ -230,6 +230,17 @@ def _place(added: Added, root: Path, replace: bool) -> None:
         raise ConfigError(f"another model is stored as {added.place}: give --name, or --replace to take this one")
     added.path.parent.mkdir(parents=True, exist_ok=True)
     fresh = added.path.parent / f".{uuid.uuid4().hex}"
+    try:
+        _fill(fresh, root, added)
+    except BaseException:
+        _remove(fresh)
+        raise
+    _remove(added.path)
+    fresh.rename(added.path)
+    _write_record(added)
+
+
+def _fill(fresh: Path, root: Path, added: Added) -> None:
     put = _link if added.linked else shutil.copyfile
     if not added.files:
         put(root, fresh)
@@ -238,9 +249,6 @@ def _place(added: Added, root: Path, replace: bool) -> None:
         put(root / name, fresh / name)
     if _content(fresh, added.files) != added.sha256:
         raise ConfigError(f"{root} changed while it was copied: add it again")
-    _remove(added.path)
-    fresh.rename(added.path)
-    _write_record(added)
 
 
 def _link(source: Path, target: Path) -> None:
