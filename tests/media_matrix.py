@@ -25,7 +25,7 @@ from dialogbuild.errors import Reject
 from dialogbuild.media.audio import read_audio
 from dialogbuild.media.clock import FrameTable
 from dialogbuild.media.encode import ffmpeg_binary
-from dialogbuild.media.reader import VideoReader
+from dialogbuild.media.reader import FrameReader, VideoReader
 from dialogbuild.stages import ingest
 from dialogbuild.tables import read_table
 
@@ -338,6 +338,14 @@ def _av_error_ms(case: Case, samples: Any) -> float:
     heard = [t for t in inside if t > 0.02 and t + 0.05 < min(len(samples) / 16000, case.audio_s or 1e9)]
     assert heard, "a case without a chirp inside the picture tests nothing"
     return 1000 * max(abs(find_chirp(samples, near_s=t) - t) for t in heard)
+
+
+def read_numbers(case: Case, reader: FrameReader, table: FrameTable) -> list[int]:
+    """The number in every frame, read in an order that jumps about."""
+    numbers = dict.fromkeys(range(len(table)), -1)
+    for i in random.Random(3).sample(range(len(table)), len(table)):
+        numbers[i] = _number(reader.at(int(table.pts[i])), case)
+    return list(numbers.values())
 
 
 def table_of(out: Path) -> FrameTable:

@@ -40,8 +40,14 @@ class FrameReader(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back decoder and file."""
+        """Give back decoder and file; leaving a ``with`` block does it too."""
         ...
+
+    def __enter__(self) -> FrameReader: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 def decode_frames(
