@@ -135,7 +135,7 @@ def _codecs() -> list[Case]:
         Case("prores.mov", ("-c:v", "prores_ks"), pix_fmt="yuv422p10le", sound=pcm),
         Case("ffv1.mkv", ("-c:v", "ffv1"), sound=("-c:a", "flac")),
         Case("theora.ogv", ("-c:v", "libtheora", "-q:v", "8"), sound=("-c:a", "libvorbis")),
-        Case("flv1.flv", ("-c:v", "flv1", "-q:v", "3"), rate=44100),
+        Case("flv1.flv", ("-c:v", "flv", "-q:v", "3"), rate=44100),
         Case("wmv2.wmv", ("-c:v", "wmv2", "-q:v", "3"), sound=("-c:a", "wmav2"), rate=44100),
     ]
 

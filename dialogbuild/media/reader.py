@@ -7,6 +7,7 @@ frame that comes out is at or before the target; otherwise it backs off further,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
 from itertools import chain, pairwise
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,8 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from dialogbuild.media.hdr import BT2020_NCL, tone_map
 from dialogbuild.media.probe import U8Image, choose_stream, displayed_shape, frame_hdr, moving_pictures, open_input
 
-_SEEK_GAP_S = 10  # a wanted frame further ahead than this is worth a seek instead of decoding up to it
+_SEEK_GAP_S = 10  # a wanted frame further ahead than this is worth a seek even where the container has no index
+_DECODE_GAP_S = 0.5  # one that is nearer than this is never worth one
 # MPEG program streams time few of their frames; after a seek libav gets the others wrong by up to a frame.
 _NO_SEEKING = {"mpeg"}
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
@@ -179,7 +181,7 @@ class VideoReader:
         pending: Any | None = None
         if gap_s < 0 or (self._position is not None and gap_s == 0):
             pending = self._seek(target)
-        elif gap_s > _SEEK_GAP_S and self._can_seek and self._seek_pays:
+        elif self._is_worth_a_seek(target, gap_s):
             before = self._position
             pending = self._seek(target)
             self._seek_pays = before is None or self._position is None or self._position > before
@@ -194,6 +196,18 @@ class VideoReader:
             self._position = frame.pts
             if frame.pts == target:
                 return frame
+
+    def _is_worth_a_seek(self, target: int, gap_s: Fraction) -> bool:
+        """Whether decoding can start at a key frame that lies ahead of where the reader stands."""
+        if gap_s <= _DECODE_GAP_S or not (self._can_seek and self._seek_pays):
+            return False
+        if gap_s > _SEEK_GAP_S:
+            return True
+        entries = getattr(self._stream, "index_entries", None)  # PyAV before 17 does not show them
+        if entries is None or self._position is None:
+            return False
+        found = entries.search_timestamp(target)
+        return found >= 0 and int(entries[found].timestamp) > self._position
 
     def _seek(self, target: int) -> Any | None:
         """Stand before ``target``; returns a frame that was already decoded on the way, None at the file's start."""
