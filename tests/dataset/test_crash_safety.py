@@ -157,7 +157,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("every", [19, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [37, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("change", sorted(CHANGES))
 def test_a_power_cut_in_a_change_leaves_the_old_state_or_the_new_one_and_the_same_call_ends_it(
     sets, tiny, tmp_path, monkeypatch, change, every
