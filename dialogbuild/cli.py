@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dialogbuild import cli_video
+from dialogbuild import cli_video, dataset_cli, export_cli, models_cli
 from dialogbuild.cli_options import Head, Out, Quiet, Setting, Src, Workers
 from dialogbuild.errors import ConfigError, DialogbuildError, Stopped
 from dialogbuild.stages import ORDER
@@ -236,20 +236,9 @@ def gc(
     _say(f"{total / 1e6:.1f} MB {'deleted' if delete else 'could go; add --delete'}")
 
 
-@app.command(short_help="Check a dataset against its own contract.")
-def validate(
-    dataset: Annotated[Path, typer.Argument(help="The dataset folder (the one with CURRENT in it).")],
-    deep: Annotated[bool, typer.Option("--deep", help="Also read every page, sample and frame.")] = False,
-) -> None:
-    """Check a dataset against its own contract; lists every finding with its fix; exit status 1 when there is one."""
-    from dialogbuild.dataset.validate import validate as check
-
-    findings = check(dataset, deep)
-    for finding in findings:
-        _say(str(finding))
-    _say(f"{len(findings)} findings in {dataset}" if findings else f"{dataset}: all well")
-    if findings:
-        raise typer.Exit(1)
+dataset_cli.add_verbs(app)
+export_cli.register(app)
+app.add_typer(models_cli.app, name="models")
 
 
 @app.command(short_help="Write the report page again.")

@@ -136,7 +136,8 @@ def emissions(seen: Observed, lips: LipModel, weights: Weights, pairing: Pairing
         moving = moving + weights.asd * lip_llr(seen.asd, asd)
     # Who is shown alone with moving lips is taken at their word: the partner whom nobody sees could speak for ever.
     in_company = np.isfinite(seen.lip_motion).all(axis=1)
-    return out + moving @ hmm.SPEAKS.T + (moving * in_company[:, None]) @ hmm.FIDGETS.T
+    out += moving @ hmm.SPEAKS.T + (moving * in_company[:, None]) @ hmm.FIDGETS.T
+    return out
 
 
 def learn_lips(seen: Observed, weights: Weights = Weights(), prior: LipModel = LIP_PRIOR, rounds: int = 8) -> LipModel:
