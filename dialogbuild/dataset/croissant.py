@@ -63,7 +63,6 @@ _CONTEXT: Final[dict[str, Any]] = {
 _MIME: Final = {
     ".parquet": "application/x-parquet",
     ".jsonl": "application/jsonlines",
-    ".idx": "application/octet-stream",
     ".json": "application/json",
     ".md": "text/markdown",
 }
@@ -150,7 +149,7 @@ def _file_objects(files: Mapping[str, Entry]) -> list[dict[str, Any]]:
             "name": name,
             "contentUrl": f"../{name}",
             "contentSize": f"{entry.bytes} B",
-            "encodingFormat": _MIME[PurePosixPath(name).suffix],
+            "encodingFormat": _MIME.get(PurePosixPath(name).suffix, "application/octet-stream"),
             "sha256": entry.sha256,
         }
         for name, entry in sorted(files.items())

@@ -156,6 +156,7 @@ FORMAT = Format(
     lost=(
         "sound, speech, and the link between the two persons of a conversation",
         "eyelids: FLAME has no lid parameters",
+        "a thin border of the pictures is black where the turned camera sees beyond the crop (camera=centred)",
         "foreground masks: pictures have their background; run a matting tool, or train with it",
         "vertex offsets: static_offset is zeros, nothing beyond FLAME's shape was fitted",
         "one camera only: transforms_val.json holds the test frames, there is no second view",
