@@ -13,5 +13,10 @@ Workers = Annotated[int, typer.Option(help="Processes, one thread each; 0 = one 
 Setting = Annotated[
     list[str] | None, typer.Option("--set", help="Override a setting of the recipe: segment.min_s=5 (repeatable).")
 ]
-Head = Annotated[str | None, typer.Option(help="Head model: procedural-v1 (built in) or the path of a FLAME file.")]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        help="procedural-v1 (built in), a name stored with `models add`, a FLAME file or ICT-FaceKit's folder."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]

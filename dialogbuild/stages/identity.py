@@ -48,7 +48,7 @@ _MAX_CANDIDATES = 3000  # frames per person that keyframes are chosen from; boun
 class Config(StageConfig):
     """Which head, and what is believed about shapes and lenses beforehand."""
 
-    head: str = Field("procedural-v1", description="built-in model name, or path of a FLAME model file")
+    head: str = Field("procedural-v1", description="built-in or stored model's name, FLAME file, ICT-FaceKit folder")
     keyframes: int = Field(64, ge=5, le=256, description="frames per person; beyond 64 the same errors repeat")
     min_keyframes: int = Field(5, ge=1, description="frames; fewer say too little about a face's depth")
     independent_keyframes: float = Field(
