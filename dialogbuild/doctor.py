@@ -113,7 +113,7 @@ def _heads() -> Iterator[str]:
         "  bring    FLAME 2023 Open (CC BY 4.0, registration at flame.is.tue.mpg.de): "
         "set head = 'path/to/flame2023_Open.pkl' in [identity] of the recipe"
     )
-    yield "  bring    ICT-FaceKit (MIT): dialogbuild models add FOLDER; no albedo, no jaw joint; see dialogbuild models list"
+    yield "  bring    ICT-FaceKit (MIT): dialogbuild models add FOLDER; no albedo, no jaw; see dialogbuild models list"
     from dialogbuild.head.store import stored_heads
 
     for name in sorted(stored_heads()):
