@@ -78,6 +78,10 @@ def run(
         _print_outcome(finished, _clock() - started)
         _say(f"dataset   {places.dataset}  commit {published.commit}: {published.clips} clips, {published.hours:.3f} h")
         _say(f"manifest  {places.dataset / 'manifests' / 'train.jsonl'}")
+        for clip in published.withheld:
+            _say(f"left out  {clip}: it was taken down")
+        for clip, (before, now) in sorted(published.moved.items()):
+            _say(f"moved     {clip} from {before} to {now}: new clips share a person or a source with it")
         _say(f"report    {places.report}")
     else:
         _print_outcome(finished, _clock() - started)

@@ -56,6 +56,7 @@ class Store:
         self.url = str(root).rstrip("/") if is_url(root) else None
         self._cache = cache
         self.dataset = Dataset(_mirror(self.url, cache) if self.url else Path(root))
+        self._sound: set[str] = set()  # files of a local dataset that were compared with the commit
         for entry in self.dataset.commit.files.values():
             _inside(entry.path)
 
@@ -83,9 +84,18 @@ class Store:
             raise DatasetError(f"{path} is missing: validate the dataset, then publish or copy it again") from None
 
     def parquet(self, path: str) -> pq.ParquetFile:
-        """A Parquet file whose page checksums are verified; Arrow closes it when it is dropped. OSError as Arrow's."""
-        self.entry(path)
+        """A Parquet file whose page checksums are verified; Arrow closes it when it is dropped. OSError as Arrow's.
+
+        Page checksums leave headers and footer out: a local file is compared with the commit when first opened.
+
+        Raises:
+            DatasetError: a local file is not what was committed.
+        """
+        entry = self.entry(path)
         if self.url is None:
+            if path not in self._sound:
+                check_sha256(self.dataset.root / path, entry)
+                self._sound.add(path)
             return pq.ParquetFile(self.dataset.root / path, page_checksum_verification=True)
         system, base = _connect(self.url)
         handler = pa_fs.PyFileSystem(pa_fs.FSSpecHandler(system))

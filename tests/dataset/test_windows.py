@@ -211,8 +211,18 @@ def test_damaged_rows_raise_with_and_without_a_cache(dataset, cache):
     split = path.name.split("-")[0]
     with pytest.raises(DatasetError, match=r"SHA-256 is not the commit's"):
         DialogWindows(dataset, split, 20, cache=cache)
-    windows = DialogWindows(dataset, split, 20, audio=False, cache=False)
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match="it is not what was committed"):
+        windows = DialogWindows(dataset, split, 20, audio=False, cache=False)
+        [windows[k] for k in range(len(windows))]
+
+
+def test_one_bit_in_the_footer_where_no_page_checksum_looks_raises_too(dataset):
+    path = next((dataset / "frames" / "motion").glob("*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[-60] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match="it is not what was committed"):
+        windows = DialogWindows(dataset, path.name.split("-")[0], 20, audio=False, cache=False)
         [windows[k] for k in range(len(windows))]
 
 
