@@ -28,6 +28,11 @@ _OPTIONAL = (
         "a third decoder, refused on files that it gets wrong",
         "pip install 'dialogbuild[decord]'",
     ),
+    (
+        "face_alignment",
+        "a second opinion on landmarks (second_opinion in [landmarks]); its weights are a file that you bring",
+        "pip install 'dialogbuild[face-alignment]'",
+    ),
 )
 _PROGRAMS = (
     ("ffmpeg", "encodes crops; the binary inside imageio-ffmpeg is used when it is absent"),

@@ -54,6 +54,11 @@ def write_table(path: Path, columns: Mapping[str, np.ndarray[Any, Any]]) -> None
     pq.write_table(to_arrow(columns), path, compression="zstd", compression_level=3, write_page_checksum=True)
 
 
+def column_names(path: Path) -> list[str]:
+    """The names of a table's columns; only its footer is read."""
+    return list(pq.read_schema(path).names)
+
+
 def read_table(path: Path, names: list[str] | None = None) -> Columns:
     """Read a table back: fixed-size lists as (N, k), strings and bytes as object arrays. Checksums are verified."""
     table = pq.read_table(path, columns=names, page_checksum_verification=True)

@@ -44,6 +44,7 @@ PER_CLIP = (
     ("yaw_deg_p95", "|Yaw|, 95th percentile", "degree"),
     ("lip_gap_pct_p95", "Lip opening's error, 95th percentile", "% of face size"),
     ("shape_split_half_mm", "Shapes from either half of the keyframes, distance", "mm"),
+    ("disagree_median", "A second detector's distance from the landmarks", "share of outer-eye distance"),
     ("speech_s", "Speech per person", "s"),
 )
 

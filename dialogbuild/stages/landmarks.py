@@ -5,7 +5,8 @@ reads   ingest  ticks.parquet, video.json
 writes  landmarks.parquet          same rows: track, tick, lmk_px (478 x 2, px of the source frame), lmk_z_px (478),
                                    presence (overlap of the landmarks' box with the tracked box, 0..1), ok,
                                    spread_px (disagreement of the mesh with itself in a mirror; 0 when not mirrored),
-                                   crop_px (cx, cy, side, roll), mask_bits (64 x 64 bits over the crop)
+                                   crop_px (cx, cy, side, roll), mask_bits (64 x 64 bits over the crop); with a second
+                                   opinion disagree (fraction of the outer-eye distance, -1 where none was asked for)
 rejects no_landmarks (boxes, but no face mesh in any of them)
 """
 
@@ -16,17 +17,20 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dialogbuild.artifact import Inputs, Stage
 from dialogbuild.config import StageConfig
 from dialogbuild.errors import Reject
 from dialogbuild.media.reader import VideoReader
 from dialogbuild.tables import Columns, read_table, write_table
+
+if TYPE_CHECKING:
+    from dialogbuild.faces.second_opinion import SecondOpinion
 
 N_LANDMARKS = 478
 
@@ -39,6 +43,21 @@ class Config(StageConfig):
     min_presence: float = Field(0.3, ge=0, lt=1, description="overlap with the tracked box; less is another face")
     mirrored: bool = Field(True, description="also look in a mirror and average: cancels the mesh's left-right bias")
     mask_every_ticks: int = Field(5, ge=1, description="ticks between person masks; shoulders and hair move slowly")
+    second_opinion: Literal["none", "face_alignment"] = Field(
+        "none", description="another detector, whose distance from the mesh becomes a quality number"
+    )
+    second_opinion_weights: str | None = Field(
+        None, description="face_alignment: a local file with the weights of 2DFAN; nothing is downloaded"
+    )
+    second_opinion_every: int = Field(
+        5, ge=1, description="ticks between second opinions; each takes most of a second on one core"
+    )
+
+    @model_validator(mode="after")
+    def _has_the_weights_that_it_needs(self) -> Config:
+        if self.second_opinion != "none" and not self.second_opinion_weights:
+            raise ValueError(f"second_opinion = '{self.second_opinion}' needs second_opinion_weights")
+        return self
 
 
 def smooth_boxes(boxes_px: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
@@ -87,8 +106,13 @@ class _Faces:
             self._free.append(self._busy.pop(track))
 
 
-def measure(inputs: Inputs, rows: Columns, config: Config) -> Iterator[tuple[int, Any, npt.NDArray[np.float32], bytes]]:
-    """Run the mesh over all rows in one pass over the video; yields (row, mesh or None, crop, mask bits)."""
+def measure(
+    inputs: Inputs, rows: Columns, config: Config
+) -> Iterator[tuple[int, Any, npt.NDArray[np.float32], bytes, float]]:
+    """Run the mesh over all rows in one pass over the video.
+
+    Yields (row, mesh or None, crop, mask bits, disagreement of the second opinion or -1).
+    """
     from dialogbuild.faces.mesh import pack_mask, square_crop
 
     smooth = np.empty_like(rows["box_px"])
@@ -104,7 +128,7 @@ def measure(inputs: Inputs, rows: Columns, config: Config) -> Iterator[tuple[int
     stream = json.loads((inputs["ingest"] / "video.json").read_text())["stream"]
     with ExitStack() as stack:
         video = stack.enter_context(VideoReader(inputs.source, stream))
-        faces = _Faces(stack, config.mirrored)
+        faces, second = _Faces(stack, config.mirrored), _second_opinion(config)
         for done, (_, rgb) in enumerate(video.frames(pts[ticks].tolist())):
             tick = int(ticks[done])
             faces.release_except({int(rows["track"][row]) for row in at[tick]})
@@ -114,8 +138,26 @@ def measure(inputs: Inputs, rows: Columns, config: Config) -> Iterator[tuple[int
                 crop = square_crop(smooth[row], config.crop_scale)
                 if track not in last_mask or tick % config.mask_every_ticks == 0:
                     last_mask[track] = pack_mask(masker(rgb, crop))
-                yield row, mesher(rgb, crop), crop, last_mask[track]
+                mesh = mesher(rgb, crop)
+                asked = second is not None and mesh is not None and tick % config.second_opinion_every == 0
+                disagree = _disagreement(second, rgb, smooth[row], mesh) if asked else -1.0
+                yield row, mesh, crop, last_mask[track], disagree
             inputs.progress(done + 1, len(ticks))
+
+
+def _second_opinion(config: Config) -> SecondOpinion | None:
+    if config.second_opinion == "none":
+        return None
+    from dialogbuild.faces.second_opinion import SecondOpinion
+
+    return SecondOpinion(Path(config.second_opinion_weights or ""))
+
+
+def _disagreement(second: Any, rgb: npt.NDArray[np.uint8], box_px: npt.NDArray[np.float32], mesh: Any) -> float:
+    from dialogbuild.faces.second_opinion import disagreement
+
+    points_px = second(rgb, box_px)
+    return -1.0 if points_px is None else float(disagreement(mesh.points_px, points_px))
 
 
 def run(inputs: Inputs, out: Path, config: Config) -> None:
@@ -128,8 +170,9 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     overlap = np.zeros(n, np.float32)
     spread = np.zeros(n, np.float32)
     masks = np.empty(n, object)
-    for row, mesh, crop, mask in measure(inputs, rows, config):
-        crops[row], masks[row] = crop, mask
+    disagree = np.full(n, -1, np.float32)
+    for row, mesh, crop, mask, apart in measure(inputs, rows, config):
+        crops[row], masks[row], disagree[row] = crop, mask, apart
         if mesh is not None:
             lmk_px[row], lmk_z_px[row] = mesh.points_px.reshape(-1), mesh.z_px
             spread[row] = mesh.spread_px
@@ -137,7 +180,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     ok = overlap >= config.min_presence
     if not ok.any():
         raise Reject("no_landmarks", boxes=n)
-    lmk_px[~ok], lmk_z_px[~ok] = 0, 0
+    lmk_px[~ok], lmk_z_px[~ok], disagree[~ok] = 0, 0, -1
     write_table(
         out / "landmarks.parquet",
         {
@@ -150,16 +193,18 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
             "spread_px": spread,
             "crop_px": crops,
             "mask_bits": masks,
+            **({} if config.second_opinion == "none" else {"disagree": disagree}),
         },
     )
 
 
 def model_files(config: Config) -> list[Path]:
-    """The networks of the mesh and of the person mask."""
+    """The networks of the mesh, of the person mask, and of the second opinion where one is asked for."""
     from dialogbuild.faces.mp import model_files as networks
+    from dialogbuild.faces.second_opinion import weights_file
 
-    del config
-    return networks("face_detection", "face_landmark", "selfie_segmentation")
+    files = networks("face_detection", "face_landmark", "selfie_segmentation")
+    return files if config.second_opinion == "none" else [*files, weights_file(config.second_opinion_weights)]
 
 
 STAGE = Stage(

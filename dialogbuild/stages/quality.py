@@ -1,7 +1,7 @@
 """quality: numbers that say how good a clip's labels are. Stores numbers only; the gate decides.
 
 reads   ingest     ticks.parquet, video.json
-        landmarks  landmarks.parquet   lmk_px
+        landmarks  landmarks.parquet   lmk_px; disagree, where a second opinion was asked for
         tracks, assign                 which rows belong to whom
         segment    clips.parquet       clip_id, start_tick, end_tick, speak_s_0, speak_s_1, overlap_s
         identity   identity.parquet, camera.json
@@ -12,7 +12,8 @@ writes  quality.parquet  same rows as motion: person, tick, reproj_px, reproj_li
                          lid_gap_px (fitted minus detected opening), visible; and from motion, to have them beside the
                          others: colour_psnr_db, visible_frac, sigma_face_mm
         quality.json     the same per person as medians and percentiles, coverage, speech, how far shapes from halves of
-                         the keyframes differ (shape_split_half_mm, where measured)
+                         the keyframes differ (shape_split_half_mm, where measured), and how far a second detector
+                         is from the landmarks (disagree_median, fraction of the outer-eye distance, where asked for)
 
 Rows without a fit hold zeros.
 """
@@ -33,7 +34,7 @@ from dialogbuild.config import StageConfig
 from dialogbuild.dataset.schema import FIT_REASONS
 from dialogbuild.errors import ConfigError
 from dialogbuild.quality import metrics
-from dialogbuild.tables import Columns, read_table, write_table
+from dialogbuild.tables import Columns, column_names, read_table, write_table
 
 if TYPE_CHECKING:
     from dialogbuild.head.camera import Camera
@@ -60,13 +61,14 @@ class Config(StageConfig):
 
 @dataclass(frozen=True, eq=False)
 class _Person:
-    """One person's rows: motion columns, detections (T, 478, 2) and whether there are any (T,)."""
+    """One person's rows: motion columns, detections (T, 478, 2), whether there are any (T,), second opinions (K,)."""
 
     person: int
     motion: Columns
     shape: Array
     detected_px: Array
     has_landmarks: Array
+    disagree: Array
 
 
 def geometry(head: HeadModel, camera: Camera, p: _Person, config: Config) -> Columns:
@@ -217,6 +219,12 @@ def person_numbers(
     return {name: round(value, 5) for name, value in numbers.items()}
 
 
+def opinion_numbers(disagree: Array) -> dict[str, float]:
+    """The median of (K,) disagreements over those that were measured (not -1); empty where none was."""
+    measured = disagree[disagree >= 0]
+    return {"disagree_median": round(float(np.median(measured)), 5)} if len(measured) else {}
+
+
 def model_files(config: Config) -> Sequence[Path]:
     """What the head is made of."""
     from dialogbuild.head import head_files
@@ -249,6 +257,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
         parts.append({"person": p.motion["person"], "tick": p.motion["tick"], **cast})
         speech_s, halves = float(clips[f"speak_s_{p.person}"][clip]), view["persons"][str(p.person)]
         numbers[str(p.person)] = person_numbers(columns, p.motion, speech_s, halves["shape_split_half_mm"])
+        numbers[str(p.person)] |= opinion_numbers(p.disagree)
     write_table(out / "quality.parquet", {k: np.concatenate([part[k] for part in parts]) for k in parts[0]})
     write_json(
         out / "quality.json",
@@ -268,14 +277,17 @@ def _people(inputs: Inputs, start: int, end: int) -> list[_Person]:
     motion = read_table(inputs["fit_flame"] / "motion.parquet")
     identity = read_table(inputs["identity"] / "identity.parquet")
     tracks = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "detected"])
-    landmarks = read_table(inputs["landmarks"] / "landmarks.parquet", list(LANDMARK_COLUMNS))
+    path = inputs["landmarks"] / "landmarks.parquet"
+    opinions = {"disagree"} & set(column_names(path))
+    landmarks = read_table(path, [*LANDMARK_COLUMNS, *opinions])
     track_person = read_table(inputs["assign"] / "track_person.parquet")
     out = []
     for person, shape in zip(identity["person"], identity["shape"], strict=True):
         mine = motion["person"] == person
         evidence = gather(tracks, landmarks, track_person, int(person), start, end)
         own = {name: values[mine] for name, values in motion.items()}
-        out.append(_Person(int(person), own, shape, evidence.landmarks_px, evidence.usable))
+        disagree = landmarks["disagree"][evidence.row[evidence.usable]] if opinions else np.zeros(0)
+        out.append(_Person(int(person), own, shape, evidence.landmarks_px, evidence.usable, disagree))
     return out
 
 
