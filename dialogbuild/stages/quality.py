@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ class _Person:
     shape: Array
     detected_px: Array
     has_landmarks: Array
-    disagree: Array
+    disagree: Array = field(default_factory=lambda: np.zeros(0))
 
 
 def geometry(head: HeadModel, camera: Camera, p: _Person, config: Config) -> Columns:

@@ -18,7 +18,7 @@ from dialogbuild.stages.landmarks import STAGE, Config, model_files
 from dialogbuild.stages.quality import opinion_numbers
 from dialogbuild.tables import read_table, write_table
 
-EVERY = 8
+EVERY = 6
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def talk(make_clip: Any, tmp_path_factory: pytest.TempPathFactory) -> Talk:
     from face_alignment.models import FAN
 
     root = tmp_path_factory.mktemp("talk")
-    clip = make_clip(duration_s=1.0)
+    clip = make_clip(duration_s=0.6)
     dirs = {name: root / name for name in ("ingest", "tracks")}
     for folder in dirs.values():
         folder.mkdir()
