@@ -4,38 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scenes import FPS, blind, mouth, scene
 
 from dialogbuild.dialogue import av, enrol, hmm, lips
-from dialogbuild.dialogue.lipmodel import ASD_PRIOR, LIP_PRIOR, fit_lips, lip_llr, speech_llr
-
-FPS = 25.0
-
-
-def mouth(speaking: np.ndarray, rng: np.random.Generator, noise: float = 0.002) -> np.ndarray:
-    """Aperture that opens and closes at about 4 Hz where ``speaking``. (T,)."""
-    t = np.arange(len(speaking)) / FPS
-    phase = 2 * np.pi * 4.0 * t + 1.5 * np.cumsum(rng.normal(size=len(t))) / np.sqrt(FPS)
-    swing = 0.04 * (1 + np.sin(phase)) * rng.uniform(0.7, 1.3, len(t))
-    return np.where(speaking, swing, 0.004) + np.abs(rng.normal(0.0, noise, len(t)))
-
-
-def scene(turn_s: float = 2.5, length_s: float = 20.0, seed: int = 0) -> tuple[av.Observed, np.ndarray]:
-    """Two people in turn with short pauses; voice k is person k. And the true states (T,)."""
-    rng = np.random.default_rng(seed)
-    n = int(length_s * FPS)
-    t = np.arange(n) / FPS
-    state = np.where((t % turn_s) < 0.3, 0, 1 + (t // turn_s).astype(int) % 2)
-    active = np.stack([state == 1, state == 2], axis=1)
-    motion = np.stack([lips.lip_motion(mouth(active[:, k], rng), FPS) for k in (0, 1)], axis=1)
-    p_speech = np.where(state > 0, 0.97, 0.04)
-    voice = np.where(state == 1, 3.0, np.where(state == 2, -3.0, 0.0)) + rng.normal(0, 1.5, n)
-    return av.Observed(p_speech, motion, voice, FPS), state
-
-
-def blind(seen: av.Observed, person: int, where: np.ndarray | slice = slice(None)) -> av.Observed:
-    motion = seen.lip_motion.copy()
-    motion[where, person] = np.nan
-    return replace(seen, lip_motion=motion)
+from dialogbuild.dialogue.lipmodel import LIP_PRIOR, fit_lips, lip_llr
 
 
 def test_aperture_is_the_gap_over_the_face_whatever_the_scale() -> None:
@@ -257,100 +229,3 @@ def test_transitions_are_rows_that_sum_to_one_and_leave_the_measured_occupancy()
     assert 0.005 < fidgeting < 0.1
     assert hmm.dialogue_transitions(50.0).sum(axis=1) == pytest.approx(1.0)
     assert hmm.dialogue_transitions(50.0)[1, 1] > chain[1, 1]
-
-
-def test_sound_without_moving_lips_is_somebody_off_screen() -> None:
-    seen, state = scene(length_s=40.0)
-    rng = np.random.default_rng(5)
-    still = np.stack([lips.lip_motion(mouth(np.zeros(150, bool), rng), FPS) for _ in range(2)], axis=1)
-    motion, p_speech = seen.lip_motion.copy(), seen.p_speech.copy()
-    motion[300:450], p_speech[300:450] = still, 0.97
-    decoded = av.pair_voices(replace(seen, lip_motion=motion, p_speech=p_speech)).decoded
-    assert decoded.p_other[310:440].mean() > 0.9
-    assert (decoded.states[310:440] == 0).mean() > 0.9
-    assert decoded.p_other[state > 0][:200].mean() < 0.05
-    assert decoded.posterior.sum(axis=1) == pytest.approx(1.0)
-
-
-def test_a_stranger_s_voice_is_new_and_the_two_voices_are_not() -> None:
-    rng = np.random.default_rng(0)
-    owner = np.repeat([0, 1, 2], 40)
-    centres = np.eye(16)[:3] * 0.8 + 0.4
-    vectors = centres[owner] + rng.normal(0, 0.15, (120, 16))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    alone = np.stack([owner == 0, owner == 1], axis=1).astype(float)
-    novelty = enrol.voice_novelty(vectors, alone)
-    assert novelty[owner == 2].mean() > 1.0
-    assert novelty[owner < 2].mean() < -1.0
-
-
-def test_lips_lead_the_sound_and_rest_within_words() -> None:
-    motion = np.full((60, 2), -6.3)
-    motion[20:40, 0] = -4.4
-    motion[28:32, 0] = -6.3  # a rest of 0.16 s
-    plain, heard = lip_llr(motion, LIP_PRIOR)[:, 0], speech_llr(motion, LIP_PRIOR, FPS)[:, 0]
-    assert np.flatnonzero(plain > 0).tolist() == [*range(20, 28), *range(32, 40)]
-    assert np.flatnonzero(heard > 0).tolist() == list(range(21, 39))
-    hidden = np.where(np.arange(60)[:, None] < 30, motion, np.nan)
-    assert (speech_llr(hidden, LIP_PRIOR, FPS)[30:] == 0).all()
-
-
-def test_a_clear_voice_speaks_against_both_talking() -> None:
-    seen, _ = scene()
-    loud = replace(seen, voice_llr=np.full(len(seen.p_speech), 5.0))
-    unclear = replace(seen, voice_llr=np.zeros(len(seen.p_speech)))
-    weights = av.Weights()
-    both = hmm.WHO == hmm.BOTH
-    clear, dim = (av.emissions(s, LIP_PRIOR, weights, "identity")[:, both].mean() for s in (loud, unclear))
-    assert clear < dim
-
-
-def test_an_active_speaker_network_helps_where_lips_say_nothing_and_a_useless_one_does_no_harm() -> None:
-    seen, state = scene(length_s=40.0)
-    rng = np.random.default_rng(1)
-    mute = replace(blind(blind(seen, 0), 1), voice_llr=np.zeros(len(state)))  # turned away: no lips to be read
-    truth = np.stack([state == 1, state == 2], axis=1)
-    scores = np.where(truth, 2.5, -2.5) + rng.normal(0, 1.5, truth.shape)
-    solo = (state == 1) | (state == 2)
-
-    def right(observed: av.Observed) -> float:
-        p = av.pair_voices(observed).decoded.p_speak
-        return float((p.argmax(axis=1)[solo] == state[solo] - 1).mean())
-
-    assert right(replace(mute, asd=scores)) > 0.95 > right(mute)
-    assert right(replace(seen, asd=rng.normal(0, 1.5, truth.shape))) > 0.95
-    learnt = av.learn_asd(replace(seen, asd=scores), LIP_PRIOR)
-    assert learnt is not None
-    assert learnt.speaking[0] > ASD_PRIOR.speaking[0]
-
-
-def test_a_backend_that_hears_both_talk_at_once_is_believed_unless_the_lips_deny_it() -> None:
-    seen, state = scene()
-    hidden = blind(blind(seen, 0), 1)
-    both = np.full(len(state), -2.9)
-    both[200:240] = 2.9
-    told = av.decode(replace(hidden, both=both), "identity", LIP_PRIOR)
-    assert told.p_overlap[205:235].mean() > 0.8 > 0.2 > told.p_overlap[:190].mean()
-    assert av.decode(hidden, "identity", LIP_PRIOR).p_overlap[205:235].mean() < 0.2
-
-
-def test_a_listener_who_laughs_through_the_other_s_speech_is_not_taken_for_a_speaker() -> None:
-    seen, state = scene(turn_s=8.0, length_s=48.0)
-    rng = np.random.default_rng(7)
-    motion = seen.lip_motion.copy()
-    motion[10:190, 1] = lips.lip_motion(mouth(np.ones(180, bool), rng), FPS)  # person 0 has the word and the voice
-    verdict = av.pair_voices(replace(seen, lip_motion=motion))
-    assert verdict.pairing == "identity"
-    assert (verdict.decoded.states[20:180] == 1).mean() > 0.9
-    assert verdict.decoded.p_move[20:180, 1].mean() > 0.9
-    assert (verdict.decoded.states == state).mean() > 0.9
-
-
-def test_a_monologue_with_a_silent_partner_is_not_a_voice_off() -> None:
-    rng = np.random.default_rng(3)
-    n = 500
-    talking = (np.arange(n) % 70) > 12
-    motion = np.stack([lips.lip_motion(mouth(m, rng), FPS) for m in (talking, np.zeros(n, bool))], axis=1)
-    decoded = av.pair_voices(av.Observed(np.where(talking, 0.97, 0.03), motion, np.zeros(n), FPS)).decoded
-    assert (decoded.states[talking] == 1).mean() > 0.9
-    assert decoded.p_other.mean() < 0.05
