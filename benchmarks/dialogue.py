@@ -13,6 +13,7 @@ overlap    precision, recall, F1 of the ticks at which both speak, pooled over d
 face       share of ticks with one speaker, found and true, at which it is the right person
 own face   share of dialogues in which every person's speech goes mostly to that person
 ece        expected calibration error of the persons' speaking probabilities, 15 bins, pooled
+nats       mean -log of the true state's probability, what exponents are compared by
 entropy    mean, bits; needs no truth. edge: median distance of a true change of state from a found one, s
 DER, JER   of the persons' turns, persons as labelled, no collar (c.25: +-0.25 s), overlap scored
 refused    dialogues that ``assign`` would reject: they are scored all the same
@@ -70,7 +71,7 @@ class Scored:
     rtf: float
 
 
-def listen(talk: Talk, condition: str) -> Scored:
+def listen(talk: Talk, condition: str, weights: av.Weights) -> Scored:
     """Run the two stages that decide who speaks, and compare."""
     config = assign.Config()
     with tempfile.TemporaryDirectory() as scratch:
@@ -81,7 +82,6 @@ def listen(talk: Talk, condition: str) -> Scored:
         diarize.run(inputs, dirs["diarize"], diarize.Config())
         evidence = read_evidence(dirs["diarize"], dirs["tracks"], dirs["landmarks"], 25.0)
         people = find_people(evidence)
-        weights = av.Weights(config.vad_weight, config.lip_weight, config.voice_weight)
         rule = TurnRule(config.min_on_s, config.fill_s, config.merge_s, config.backchannel_s)
         answer = who_speaks(evidence, people, weights, rule)
         seconds = time.process_time() - start
@@ -142,6 +142,13 @@ def voice_states(diarized: Path, truth: Array) -> Array:
     return max(options, key=lambda states: float((states[:n] == truth).mean()))
 
 
+def sure(p_speak: Array, truth: Array) -> Array:
+    """Probability of the true state, (T,), persons taken as independent given the posteriors (T, 2)."""
+    spoken = np.stack([(truth & 1) > 0, (truth & 2) > 0], axis=1)
+    likely: Array = np.where(spoken, p_speak, 1.0 - p_speak).prod(axis=1)
+    return likely
+
+
 def table(rows: list[Scored], label: str) -> dict[str, float]:
     """Print one line of pooled figures, and give them."""
     truth, states, p = (np.concatenate([getattr(r, name) for r in rows]) for name in ("truth", "states", "p_speak"))
@@ -159,6 +166,7 @@ def table(rows: list[Scored], label: str) -> dict[str, float]:
         "audio_face": alone.which_face,
         "own_face": float(np.mean([r.own_face for r in rows])),
         "ece": score.ece,
+        "nats": float(-np.log(sure(p, truth) + 1e-3).mean()),
         "entropy": metrics.mean_entropy(p.ravel()),
         "edge_s": score.boundary_s,
         "der": sum(r.der.missed_s + r.der.false_alarm_s + r.der.confusion_s for r in rows)
@@ -176,10 +184,10 @@ def table(rows: list[Scored], label: str) -> dict[str, float]:
     return figures
 
 
-def work(seed: int, seconds: float, cache: Path, conditions: tuple[str, ...]) -> list[Scored]:
+def work(seed: int, seconds: float, cache: Path, conditions: tuple[str, ...], weights: av.Weights) -> list[Scored]:
     """All conditions of one seed."""
     talk = load_talk(seed, seconds, cache)
-    return [listen(talk, condition) for condition in conditions]
+    return [listen(talk, condition, weights) for condition in conditions]
 
 
 def report(rows: list[Scored]) -> dict[str, dict[str, float]]:
@@ -211,6 +219,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     parser.add_argument("--cache", type=Path, help="folder for rendered dialogues; default: made anew, then deleted")
     parser.add_argument("--ami", type=Path, help="folder with ami_sample.wav and ami_sample.rttm")
+    config = assign.Config()
+    parser.add_argument(
+        "--weights",
+        nargs=3,
+        type=float,
+        metavar=("VAD", "LIP", "VOICE"),
+        default=[config.vad_weight, config.lip_weight, config.voice_weight],
+        help="the chain's exponents; compare them on --first-seed 600 only",
+    )
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args()
 
@@ -222,7 +239,8 @@ def main() -> None:
         cache = args.cache or Path(scratch)
         seeds = range(args.first_seed, args.first_seed + args.seeds)
         with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(work, s, args.seconds, cache, tuple(args.conditions)) for s in seeds]
+            weights = av.Weights(*args.weights)
+            jobs = [pool.submit(work, s, args.seconds, cache, tuple(args.conditions), weights) for s in seeds]
             rows = [row for job in jobs for row in job.result()]
     by = report(rows)
     offsets = [(true, found) for r in rows for true, found in r.offsets_ms]
