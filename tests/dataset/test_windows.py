@@ -203,6 +203,12 @@ def test_impossible_arguments_are_named(published, cache, wrong):
         DialogWindows(published, cache=cache, **wrong)
 
 
+def read_uncached(root, split):
+    """Every window of a split, straight from Parquet."""
+    windows = DialogWindows(root, split, 20, audio=False, cache=False)
+    return [windows[k] for k in range(len(windows))]
+
+
 def test_damaged_rows_raise_with_and_without_a_cache(dataset, cache):
     path = next((dataset / "frames" / "motion").glob("*.parquet"))
     data = bytearray(path.read_bytes())
@@ -212,8 +218,7 @@ def test_damaged_rows_raise_with_and_without_a_cache(dataset, cache):
     with pytest.raises(DatasetError, match=r"SHA-256 is not the commit's"):
         DialogWindows(dataset, split, 20, cache=cache)
     with pytest.raises(DatasetError, match="it is not what was committed"):
-        windows = DialogWindows(dataset, split, 20, audio=False, cache=False)
-        [windows[k] for k in range(len(windows))]
+        read_uncached(dataset, split)
 
 
 def test_one_bit_in_the_footer_where_no_page_checksum_looks_raises_too(dataset):
@@ -222,8 +227,7 @@ def test_one_bit_in_the_footer_where_no_page_checksum_looks_raises_too(dataset):
     data[-60] ^= 1
     path.write_bytes(data)
     with pytest.raises(DatasetError, match="it is not what was committed"):
-        windows = DialogWindows(dataset, path.name.split("-")[0], 20, audio=False, cache=False)
-        [windows[k] for k in range(len(windows))]
+        read_uncached(dataset, path.name.split("-")[0])
 
 
 def test_damaged_sound_raises(dataset, split, cache):
