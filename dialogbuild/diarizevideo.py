@@ -31,8 +31,9 @@ from dialogbuild.artifact import Inputs, write_json
 from dialogbuild.dataset.audio import sample_gains, tick_gains
 from dialogbuild.dialogue.pcm import SAMPLE_RATE_HZ, Pcm
 from dialogbuild.errors import ConfigError
+from dialogbuild.ledger import Entry
 from dialogbuild.pipeline import Places, run_stages
-from dialogbuild.recipe import load_recipe
+from dialogbuild.recipe import Recipe, load_recipe
 from dialogbuild.stages import diarize, upstream_of
 from dialogbuild.tables import read_table
 
@@ -89,19 +90,23 @@ def diarize_videos(
         if names.count(source.stem) > 1:
             raise ConfigError(f"two files are called {source.stem}: their results would overwrite each other")
     out.mkdir(parents=True, exist_ok=True)
-    recipe = load_recipe("demo", upstream_of("assign"), settings)
+    stages = upstream_of("diarize")
+    whole = load_recipe("demo", upstream_of("assign"), settings)
+    voices = load_recipe("demo", stages, {name: given for name, given in settings.items() if name in stages})
+
+    def ended_in(recipe: Recipe, source: Path) -> tuple[dict[str, Path], Entry]:
+        rows = run_stages(recipe, source, Places(out), workers, quiet=quiet).entries
+        return {row.stage: Path(row.path) for row in rows if row.status == "ok" and row.path}, rows[-1]
+
     accounts = []
     for source in sources:
-        finished = run_stages(recipe, source, Places(out), workers, quiet=quiet)
-        ended = {row.stage: row for row in finished.entries}
-        last = finished.entries[-1]
-        found = {stage: Path(row.path) for stage, row in ended.items() if row.status == "ok" and row.path}
+        found, last = ended_in(whole, source)
         if "assign" in found:
             accounts.append(_persons(source.stem, found, out))
         elif last.reason == "not_a_video" and any("audio" in name for name in last.values.get("streams", ())):
-            accounts.append(_sound_only(source, out, recipe.configs["diarize"]))
-        elif last.status == "rejected" and _heard(out, finished.entries[0].video_id) is not None:
-            accounts.append(_voices(source.stem, str(last.reason), _heard(out, finished.entries[0].video_id), out))
+            accounts.append(_sound_only(source, out, whole.configs["diarize"]))
+        elif last.status == "rejected" and "diarize" in (heard := ended_in(voices, source)[0]):
+            accounts.append(_voices(source.stem, str(last.reason), heard["diarize"], out))
         else:
             accounts.append(Account(source.stem, "failed", f"{last.stage}: {last.reason} {dict(last.values)}", (), {}))
     return accounts
@@ -156,14 +161,7 @@ def _person_facts(assign: Path, record: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _heard(out: Path, video_id: str) -> Path | None:
-    """The newest artefact of stage diarize of a video, though a later stage rejected it."""
-    done = sorted((Places(out).work / "diarize" / video_id).glob("*/_done.json"), key=lambda p: p.stat().st_mtime)
-    return done[-1].parent if done else None
-
-
-def _voices(name: str, why: str, heard: Path | None, out: Path) -> Account:
-    assert heard is not None
+def _voices(name: str, why: str, heard: Path, out: Path) -> Account:
     shutil.copyfile(heard / "diarize.rttm", out / f"{name}.rttm")
     voices = json.loads((heard / "voices.json").read_text())
     turns = read_table(heard / "turns.parquet")

@@ -6,16 +6,17 @@ import numpy as np
 
 from dialogbuild.dialogue.decide import Answer, People
 from dialogbuild.dialogue.metrics import gaussian_information, mean_entropy
-from dialogbuild.dialogue.turns import intervals
+from dialogbuild.dialogue.turns import TurnRule, intervals, pause_units
 
 
 def spoken_spans(answer: Answer, fps: float) -> dict[str, list[tuple[str, float, float]]]:
     """Labelled intervals in seconds for the two RTTM files, by file name."""
-    off = [("offscreen", a / fps, b / fps) for a, b in intervals(answer.decoded.p_other > 0.5)]
     turns = [(f"person_{t.person}", t.start / fps, t.end / fps) for t in answer.turns]
     talking = np.zeros((len(answer.decoded.states), 2), bool)
     for t in answer.turns:
         talking[t.start : t.end, t.person] = True
+    unseen = (answer.decoded.p_other > 0.5) & ~talking.any(axis=1)  # turns bridge pauses: there they have the word
+    off = [("offscreen", a / fps, b / fps) for a, b in pause_units(unseen, fps, TurnRule(fill_s=0.0))]
     likelier = answer.decoded.p_speak.argmax(axis=1)
     alone = talking & ((talking.sum(axis=1) == 1)[:, None] | (likelier[:, None] == np.arange(2)))
     solo = [(f"person_{k}", a / fps, b / fps) for k in (0, 1) for a, b in intervals(alone[:, k])]

@@ -283,7 +283,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 STAGE = Stage(
     name="assign",
-    version=5,
+    version=6,
     unit="video",
     config=Config,
     run=run,

@@ -101,3 +101,23 @@ def test_a_minute_s_border_leaves_no_trace_in_the_masked_sound() -> None:
     assert [len(block) for block in blocks] == [1500 * 640, 20 * 640]
     whole = np.concatenate(blocks)
     assert abs(np.diff(whole)).max() < 0.02  # a ramp of 320 samples never climbs faster than this
+
+
+def test_talk_over_an_empty_room_gives_voices_by_the_settings_that_were_asked_for(tmp_path: Path) -> None:
+    """Nobody is in view, so the picture ends early; and results of other settings lie in the same folder."""
+    spec = DialogueSpec(seed=4, duration_s=6.0, width_px=320, height_px=180, faces=0)
+    make_dialogue(spec, tmp_path / "room.mp4")
+    (tmp_path / "room.rttm").write_text("SPEAKER room 1 1.000 2.000 <NA> <NA> ann <NA> <NA>\n")
+    out = tmp_path / "out"
+
+    def diarized(*options: str) -> list[tuple[str, float, float]]:
+        command = ["diarize", str(tmp_path / "room.mp4"), "--out", str(out), "--workers", "1", "--quiet", *options]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        assert "room: voices (no_face)" in result.output
+        return turns_of(out / "room.rttm")
+
+    brought = diarized("--rttm-dir", str(tmp_path))
+    assert brought == [("voice_0", 1.0, 3.0)]
+    assert diarized() != brought
+    assert diarized("--rttm-dir", str(tmp_path)) == brought
