@@ -97,7 +97,6 @@ class LocalPool:
         self._log = log
         self.workers = max(1, workers)
         self._context = mp.get_context("spawn")
-        self._not_ours = {p.pid for p in mp.active_children()}
         self._progress: Any = None
         self._pool = self._new_pool(self.workers)
         self._running: dict[Future[Outcome | Failure], Job] = {}
@@ -106,12 +105,8 @@ class LocalPool:
     def __enter__(self) -> LocalPool:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         processes = list((getattr(self._pool, "_processes", None) or {}).values())  # shutdown forgets them
-        if kind is not None:
-            # an interrupt while a worker starts leaves it in no list of the pool's; Python would wait for it for ever
-            started = [p for p in mp.active_children() if p.name.startswith("SpawnProcess-")]
-            processes += [p for p in started if p.pid not in self._not_ours and p not in processes]
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
