@@ -7,19 +7,21 @@ import faulthandler
 import multiprocessing as mp
 import os
 import queue
+import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dialogbuild.artifact import Inputs, Outcome, Stage, run_stage
-from dialogbuild.errors import ConfigError, MissingPart
+from dialogbuild.errors import ConfigError, MissingPart, Stopped
 
 _THREAD_CAPS = (
     "OMP_NUM_THREADS",
@@ -29,6 +31,7 @@ _THREAD_CAPS = (
     "VECLIB_MAXIMUM_THREADS",
 )
 _PROGRESS_EVERY_S = 0.5
+_STOPPED = "stopped; the same command goes on from here"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,16 @@ class Tick:
 
 
 Event = Outcome | Failure | Tick
+_Answer = Future[Outcome | Failure]
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Make Ctrl-C outside of a pool (while files are hashed, or pressed a second time) ``Stopped`` as well."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(_STOPPED) from None
 
 
 def execute(job: Job, progress: Any = None) -> Outcome | Failure:
@@ -88,6 +101,9 @@ def execute(job: Job, progress: Any = None) -> Outcome | Failure:
 class LocalPool:
     """Spawned worker processes. Jobs go in through ``submit``; outcomes and progress come out of ``events``.
 
+    Within the ``with`` block Ctrl-C is no ``KeyboardInterrupt``, which could strike while the executor holds a lock or
+    starts a process: ``events`` raises ``Stopped`` instead. A second Ctrl-C does what it did before.
+
     Args:
         workers: processes; one thread each.
         log: file to which the workers' standard error is appended.
@@ -99,17 +115,27 @@ class LocalPool:
         self._context = mp.get_context("spawn")
         self._progress: Any = None
         self._pool = self._new_pool(self.workers)
-        self._running: dict[Future[Outcome | Failure], Job] = {}
+        self._running: dict[_Answer, Job] = {}
         self._suspects: list[Job] = []
+        self._interrupted = False
+        self._listens = False
 
     def __enter__(self) -> LocalPool:
+        main = threading.current_thread() is threading.main_thread()
+        # an interrupt that the caller ignores (a background job of a shell) or handles itself stays as it is
+        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._interrupt)
+            self._listens = True
         return self
 
     def __exit__(self, *_: object) -> None:
-        processes = list((getattr(self._pool, "_processes", None) or {}).values())  # shutdown forgets them
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
+        _end(self._pool)
+        if self._listens:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __len__(self) -> int:
         return len(self._running) + len(self._suspects)
@@ -117,7 +143,8 @@ class LocalPool:
     def submit(self, job: Job) -> None:
         """Queue a job."""
         try:
-            future = self._pool.submit(_in_worker, job)
+            with _uninterrupted_start():
+                future = self._pool.submit(_in_worker, job)
         except BrokenProcessPool:
             self._suspects.append(job)
             return
@@ -128,11 +155,13 @@ class LocalPool:
 
         A worker that dies (out of memory, a crash in native code) breaks every job in flight. Each of those is tried
         again alone, so that only the guilty one fails and its neighbours survive.
+
+        Raises:
+            Stopped: Ctrl-C was pressed.
         """
         yield from self._drain_progress()
         if self._running:
-            done, _ = wait(self._running, timeout=_PROGRESS_EVERY_S, return_when=FIRST_COMPLETED)
-            for future in done:
+            for future in self._wait(self._running):
                 job = self._running.pop(future)
                 try:
                     yield future.result()
@@ -141,16 +170,28 @@ class LocalPool:
         if self._suspects and not self._running:
             yield from self._retry_alone()
 
+    def _wait(self, futures: Collection[_Answer]) -> set[_Answer]:
+        done = wait(futures, timeout=_PROGRESS_EVERY_S, return_when=FIRST_COMPLETED).done
+        if self._interrupted:  # what came back together with it is done again: it may have failed because of it
+            raise Stopped(_STOPPED)
+        return done
+
     def _retry_alone(self) -> Iterator[Event]:
         self._pool.shutdown(wait=False)
         self._pool = self._new_pool(self.workers)  # new jobs come in while the suspects are tried
         suspects, self._suspects = sorted(self._suspects, key=lambda job: (job.stage, job.item)), []
         for job in suspects:
-            with self._new_pool(1) as alone:
-                try:
-                    yield alone.submit(_in_worker, job).result()
-                except BrokenProcessPool:
-                    yield Failure(job, "the worker process died (out of memory, or a crash in native code)", "")
+            alone = self._new_pool(1)
+            try:
+                with _uninterrupted_start():
+                    future = alone.submit(_in_worker, job)
+                while not self._wait([future]):
+                    pass
+                yield future.result()
+            except BrokenProcessPool:
+                yield Failure(job, "the worker process died (out of memory, or a crash in native code)", "")
+            finally:
+                _end(alone)
 
     def _drain_progress(self) -> Iterator[Tick]:
         jobs = {(job.stage, job.item): job for job in self._running.values()}
@@ -174,12 +215,32 @@ class LocalPool:
         )
 
 
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Kill the workers at once; half-written work is swept at the next start."""
+    processes = list((getattr(pool, "_processes", None) or {}).values())  # shutdown forgets them
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
+
+
+@contextmanager
+def _uninterrupted_start() -> Iterator[None]:
+    """A process started within is deaf to Ctrl-C until ``_start_worker``: a terminal sends it to the workers too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _worker_progress: Any = None
 
 
 def _start_worker(progress: Any, parent: int, log: Path) -> None:
     global _worker_progress
     _worker_progress = progress
+    signal.signal(signal.SIGINT, _leave_it_to_the_parent)  # SIG_IGN would pass on to the programs that a stage starts
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     progress.cancel_join_thread()  # progress that nobody reads any more must not keep a worker alive
     log.parent.mkdir(parents=True, exist_ok=True)
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -187,6 +248,10 @@ def _start_worker(progress: Any, parent: int, log: Path) -> None:
     os.close(sink)
     faulthandler.enable()
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _leave_it_to_the_parent(number: int, frame: object) -> None:
+    pass
 
 
 def _die_with(parent: int) -> None:

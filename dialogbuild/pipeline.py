@@ -10,8 +10,8 @@ from typing import Any
 
 from dialogbuild import ledger
 from dialogbuild.artifact import read_json
-from dialogbuild.engines import Event, LocalPool, usable_cores
-from dialogbuild.errors import ConfigError, Stopped
+from dialogbuild.engines import Event, LocalPool, stoppable, usable_cores
+from dialogbuild.errors import ConfigError
 from dialogbuild.progress import Bars
 from dialogbuild.publish import Published, Rights, publish
 from dialogbuild.recipe import Recipe, parse_recipe
@@ -89,6 +89,7 @@ class Finished:
         return [Path(row.path) for row in self.entries if row.stage == stage and row.status == "ok" and row.path]
 
 
+@stoppable()
 def run_stages(
     recipe: Recipe, src: Path, places: Places, workers: int = 0, share: Share | None = None, quiet: bool | None = None
 ) -> Finished:
@@ -100,6 +101,7 @@ def run_stages(
 
     Raises:
         ConfigError: nothing to do, or a setting is wrong.
+        Stopped: Ctrl-C was pressed.
         DialogbuildError: another run holds ``places``, or a fault that stops every item.
     """
     share = share or Share()
@@ -120,16 +122,14 @@ def run_stages(
             bars(event)
 
         with LocalPool(workers or usable_cores(), log.path.with_suffix(".native.log")) as pool:
-            try:
-                states = run_items(plan, mine, pool, listen)
-            except KeyboardInterrupt:
-                raise Stopped("stopped; the same command goes on from here") from None
+            states = run_items(plan, mine, pool, listen)
         ledger.check_books(recipe, states)
         rows = ledger.entries(recipe, states)
         changed = ledger.save(places.work, rows)
     return Finished(rows, ignored, computed, {source.video_id: source.sha256 for source in mine}, changed)
 
 
+@stoppable()
 def finish(places: Places, finished: Finished, src: Path) -> Published:
     """Publish the clips that passed as one commit of the dataset, and write the report.
 

@@ -92,8 +92,11 @@ def test_an_unknown_option_and_no_arguments_are_answered_with_usage() -> None:
 
 
 def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path, dialogue: Any) -> None:
+    # tests that a shell runs in the background ignore interrupts, and so would the program that they start
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "dialogbuild", "run", "demo", str(dialogue.path), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out/work").glob("ingest/*/*")) and time.monotonic() < deadline:
         time.sleep(0.05)
