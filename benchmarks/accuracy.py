@@ -74,8 +74,8 @@ def fitted_landmarks(motion: Columns, shape: Array, camera: dict[str, float]) ->
     used, where = np.unique(corners, return_inverse=True)
     vertices = to_camera(pose_head(model, pose, used), pose.transl_m)
     points = np.einsum("tnkc,nk->tnc", vertices[:, where.reshape(corners.shape)], embedding.bary)
-    view = Camera(camera["focal_px"], camera["cx_px"], camera["cy_px"], camera["width_px"], camera["height_px"])
-    return view.project(points)
+    view = Camera(camera["focal_px"], 0.0, 0.0, camera["width_px"], camera["height_px"])
+    return view.project(points) + np.stack([motion["cx_px"], motion["cy_px"]], axis=1)[:, None]
 
 
 def score(truth: Truth, found: dict[str, Path], name: str) -> Score:

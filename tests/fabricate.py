@@ -226,6 +226,7 @@ def _fit(dirs: dict[str, Path], clip_id: str, start: int, stop: int, rng: np.ran
         "colour_psnr_db": np.where(seen, 31, 0).astype(f32), "visible_frac": np.where(seen, 0.6, 0).astype(f32),
         "iterations": np.where(seen, 9, 0).astype(np.int16), "fit_reason": np.where(seen, 0, 1).astype(np.int8),
         "reproj_px": np.where(seen, 1.2, 0).astype(f32), "valid": np.where(seen, 0b11010011, 0).astype(np.uint32),
+        "cx_px": np.full(2 * n, WIDTH / 2, f32), "cy_px": np.full(2 * n, HEIGHT / 2, f32),
     }  # fmt: skip
     out = dirs["fit_flame"] / clip_id
     out.mkdir()

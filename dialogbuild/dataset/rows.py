@@ -194,15 +194,16 @@ def track_row(
     person: int,
     side: str,
     camera: Mapping[str, Any],
-    valid: Array,
+    motion: Columns,
     sound: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The track's row without files and offsets.
 
     Args:
-        valid: (T,) the motion family's bit mask. sound: audio_method, bleed_db and bleed_corr.
+        motion: the motion family's rows. sound: audio_method, bleed_db and bleed_corr.
     """
-    intrinsics = ("focal_px", "focal_sigma_px", "cx_px", "cy_px", "width_px", "height_px")
+    intrinsics = ("focal_px", "focal_sigma_px", "width_px", "height_px")
+    fit_ok = bit(motion["valid"], "fit_ok")
     return {
         "track_id": track_name(clip_id, person),
         "conversation_id": clip_id,
@@ -211,10 +212,27 @@ def track_row(
         "role": ROLES[person],
         "side": side,
         **{name: camera[name] for name in intrinsics},
-        "n_rows": len(valid),
-        "valid_frac": float(bit(valid, "fit_ok").mean()),
+        **dict(zip(("cx_px", "cy_px"), usual_centre_px(motion, camera, fit_ok), strict=True)),
+        "n_rows": len(fit_ok),
+        "valid_frac": float(fit_ok.mean()),
         **sound,
     }
+
+
+def usual_centre_px(motion: Columns, camera: Mapping[str, Any], fit_ok: Array) -> tuple[float, float]:
+    """The principal point of most fitted rows (of most rows, where none is fitted)."""
+    centre = principal_px(motion, camera)
+    values, counts = np.unique(centre[fit_ok] if fit_ok.any() else centre, axis=0, return_counts=True)
+    x, y = values[counts.argmax()]
+    return float(x), float(y)
+
+
+def principal_px(motion: Columns, track: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Principal point of each row, (T, 2) px. Datasets before 1.3.0 have one for the track, in its row."""
+    if "cx_px" in motion:
+        return np.stack([motion["cx_px"], motion["cy_px"]], axis=1)
+    n = len(motion["tick"])
+    return np.repeat(np.array([[track["cx_px"], track["cy_px"]]], np.float32), n, axis=0)
 
 
 def track_name(clip_id: str, person: int) -> str:

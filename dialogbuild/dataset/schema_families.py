@@ -44,6 +44,11 @@ def _pixel(name: str, meaning: str, unit: str, high: float | None = None) -> Col
     return Column(name, "float32", meaning, unit, 0, 0, high, "1.1.0")
 
 
+def _centre(name: str, axis: str) -> Column:
+    text = f"principal point {axis} of the camera that shows the person: in a split picture its pane's centre"
+    return Column(name, "float32", text, "px", 0, None, None, "1.3.0")
+
+
 _ROW_KEY = (
     Column("track_id", "string", "stream of one person in one conversation; see tracks"),
     Column("tick", "int32", "index on the clip's 25 fps timeline, 0 at the clip's start", "tick", 0, 0),
@@ -69,6 +74,8 @@ MOTION = Table(
         Column("lids", "float32", "closure of the subject's left and right lid; 0 open, 1 closed", "", 2, -0.5, 1.5),
         Column("transl_m", "float32", "head position in camera axes (x right, y down, z forward)", "m", 3, -1e3, 1e3),
         Column("valid", "uint32", "bit mask: " + ", ".join(f"{b} {n}" for n, b in VALID_BITS.items())),
+        _centre("cx_px", "x"),
+        _centre("cy_px", "y"),
     ),
     row_group=1000,
 )

@@ -230,7 +230,7 @@ def _seen_enough(material: Material, needed: int) -> tuple[list[Face], list[Evid
 def _fit(
     material: Material, recipe: Recipe, head: HeadModel, device: str, quiet: bool | None
 ) -> tuple[list[Fitted], list[Columns], list[str]]:
-    """Fit, then measure, shot by shot: one camera each."""
+    """Fit, then measure, shot by shot: one focal length each."""
     configs: Any = recipe.configs
     settings = Settings(configs["identity"], configs["fit_flame"])
     faces, evidence, notes = _seen_enough(material, settings.identity.min_keyframes)
@@ -240,12 +240,13 @@ def _fit(
         for group in shots:
             first = [faces[k].start_tick for k in group]
             people = [evidence[k] for k in group]
+            views = [material.view(e) for e in people]
             fits = fit_faces(
-                head, people, first, material.frames, material.size_px, device, progress.in_part(), settings
+                head, people, views, first, material.frames, material.size_px, device, progress.in_part(), settings
             )
-            for k, fit in zip(group, fits, strict=True):
+            for k, fit, view in zip(group, fits, views, strict=True):
                 shot = material.shots[faces[k].shot]
-                columns = fitted_face(faces[k], fit, evidence[k], material.ticks, material.size_px, shot)
+                columns = fitted_face(faces[k], fit, evidence[k], view, material.ticks, shot)
                 fitted.append(columns)
     return fitted, _measure(material, head, [[fitted[k] for k in group] for group in shots], configs, quiet), notes
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dialogbuild.fit.evidence import Evidence
+from dialogbuild.fit.view import View, centred
 from dialogbuild.fitvideo.prepare import Face
 from dialogbuild.fitvideo.seam import FaceFit
 from dialogbuild.head.camera import Camera
@@ -27,6 +28,7 @@ class Fitted:
 
     Attributes:
         shape, shape_sigma: (S,).
+        camera: at the first tick; where panes change, ``motion`` has each tick's principal point.
         detected_px: (T, 478, 2) detected landmarks, zeros where ``has_landmarks`` (T,) is False.
     """
 
@@ -40,21 +42,19 @@ class Fitted:
     has_landmarks: Array
 
 
-def fitted_face(
-    face: Face, fit: FaceFit, evidence: Evidence, ticks: Columns, size_px: tuple[int, int], shot: Array
-) -> Fitted:
+def fitted_face(face: Face, fit: FaceFit, evidence: Evidence, view: View, ticks: Columns, shot: Array) -> Fitted:
     """Put a face's fit into columns. ``ticks``: tick, frame and pts of the whole video; ``shot``: (2,) its ticks."""
     span = slice(face.start_tick, face.end_tick)
-    columns = fit_flame.motion_columns(
-        fit.motion, evidence, face.face, {k: v[span] for k, v in ticks.items()}, fit.pixels
-    )
+    own = {k: v[span] for k, v in ticks.items()}
+    columns = fit_flame.motion_columns(fit.motion, centred(evidence, view), face.face, own, fit.pixels)
     columns["tick"] = columns["src_tick"].copy()
     for end, edge in ((0, shot[0]), (-1, shot[1] - 1)):  # a face may come and go within a shot
         if columns["tick"][end] != edge:
             columns["valid"][end] &= ~np.uint32(fit_flame.SHOT_BOUNDARY)
-    camera = Camera(fit.focal_px, fit.cx_px, fit.cy_px, *size_px)
     shape, sigma = (np.asarray(values, np.float32) for values in (fit.shape, fit.shape_sigma))
-    motion = {"face": columns["person"], **columns}
+    motion = {"face": columns["person"], **columns, **view.columns()}
+    width, height = (int(side) for side in view.image_px)
+    camera = Camera(fit.focal_px, float(motion["cx_px"][0]), float(motion["cy_px"][0]), width, height)
     return Fitted(
         face, motion, shape, sigma, camera, fit.focal_sigma_px, evidence.landmarks_px, evidence.usable.astype(bool)
     )

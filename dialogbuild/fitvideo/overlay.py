@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def write_overlay(
     start, stop = material.start_tick, material.end_tick
 
     def panels() -> Iterator[Array]:
-        drawn = [_Drawn(head, f, q, view.camera(f.camera)) for f, q in zip(faces, quality, strict=True)]
+        drawn = [_Drawn(head, f, q, view) for f, q in zip(faces, quality, strict=True)]
         for tick, rgb in material.frames(start, stop, size_px=size_px):
             part = view.cut(rgb)
             yield np.concatenate([part, compose(part, tick, drawn)], axis=1)
@@ -134,8 +134,8 @@ def _sound(material: Material, path: Path) -> Path | None:
 class _Drawn:
     """A face that is posed block by block as the video goes on."""
 
-    def __init__(self, head: HeadModel, fitted: Fitted, quality: Columns, camera: Camera) -> None:
-        self.fitted, self.quality, self.camera = fitted, quality, camera
+    def __init__(self, head: HeadModel, fitted: Fitted, quality: Columns, view: View) -> None:
+        self.fitted, self.quality, self._view = fitted, quality, view
         self.triangles = _head_only(head)
         self.colour = face_colour(fitted.face.face)
         self.shown = shown(fitted)
@@ -146,6 +146,11 @@ class _Drawn:
         """The face's row at a tick, None when it is not on screen."""
         k = tick - self.fitted.face.start_tick
         return k if 0 <= k < len(self.shown) else None
+
+    def camera(self, row: int) -> Camera:
+        """The camera that sees the face in the panel."""
+        cx_px, cy_px = (float(self.fitted.motion[name][row]) for name in ("cx_px", "cy_px"))
+        return self._view.camera(replace(self.fitted.camera, cx_px=cx_px, cy_px=cy_px))
 
     def vertices(self, row: int) -> Array:
         """(V, 3) in camera axes."""
@@ -176,7 +181,7 @@ def compose(rgb: Array, tick: int, faces: Sequence[_Drawn]) -> Array:
         if face.shown[row]:
             sure = face.quality["verdict"][row] in (GOOD, DOUBTFUL)
             image = overlay_mesh(
-                image, face.vertices(row), face.triangles, face.camera, face.colour, 0.65 if sure else 0.35
+                image, face.vertices(row), face.triangles, face.camera(row), face.colour, 0.65 if sure else 0.35
             )
     image = np.ascontiguousarray(image if image is not rgb else rgb.copy())
     for line, (_, face, row) in enumerate(on_screen):

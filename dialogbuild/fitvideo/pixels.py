@@ -20,6 +20,7 @@ from dialogbuild.fit.regions import LandmarkNoise
 from dialogbuild.fit.rig import Rig
 from dialogbuild.fit.surface import build_surface
 from dialogbuild.fit.track import Person, TrackFit, TrackOptions, track_clip
+from dialogbuild.fit.view import View, centred_crops, in_picture
 from dialogbuild.head.model import HeadModel
 from dialogbuild.pixels import refine
 from dialogbuild.stages.fit_flame import Config as FitConfig
@@ -42,18 +43,21 @@ class LandmarkFace:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Where the faces' pixels are: measurements on own ticks, the video's tick of each first one, and the reader."""
+    """Where the faces' pixels are: centred measurements on own ticks, the views that centred them, the video's tick of
+    each first one, and the reader."""
 
     people: Sequence[Evidence]
+    views: Sequence[View]
     first_ticks: Sequence[int]
     read_frames: ReadFrames
 
     def windows(self, k: int, ticks: Array, face_px: float) -> Crops:
-        """Windows of face ``k`` at its own ticks (n,), ascending."""
+        """Centred windows of face ``k`` at its own ticks (n,), ascending."""
         evidence, first = self.people[k], self.first_ticks[k]
         usable = evidence.usable[ticks].astype(bool)
-        origin, step, side = plan_windows(evidence.landmarks_px[ticks], usable, face_px)
-        return cut_crops(self._frames(ticks, first), origin, usable, step, side)
+        view = self.views[k].at(ticks)
+        origin, step, side = plan_windows(in_picture(evidence.landmarks_px[ticks], view), usable, face_px)
+        return centred_crops(cut_crops(self._frames(ticks, first), origin, usable, step, side), view)
 
     def _frames(self, ticks: Array, first: int) -> Iterator[tuple[int, Array]]:
         """(row, picture) of each tick; neighbours are read in one go."""
@@ -83,7 +87,7 @@ def refine_faces(
     pictures: Pictures,
     faces: Sequence[LandmarkFace],
     view: Camera3,
-    image_px: tuple[int, int],
+    image_width_px: float,
     config: IdentityConfig,
 ) -> Known | None:
     """Shapes, focal length and looks from pixels; None where the head or a face does not allow it."""
@@ -92,9 +96,8 @@ def refine_faces(
     people, sizes = [], []
     for k, face in enumerate(faces):
         points = pictures.people[k].landmarks_px[face.ticks]
-        seen = refine.Seen(face.ticks, face.theta, points, face.shape)
-        size = (float(image_px[0]), float(image_px[1]))
-        seen, face_px = refine.keyframes(rig, seen, view, size, config.photometric_keyframes)
+        seen = refine.Seen(face.ticks, face.theta, points, face.shape, pictures.views[k].at(face.ticks))
+        seen, face_px = refine.keyframes(rig, seen, view, config.photometric_keyframes)
         if len(seen.ticks) < config.min_photometric_keyframes:
             return None
         people.append(Keyframes(seen.theta, seen.landmarks_px, pictures.windows(k, seen.ticks, face_px)))
@@ -111,7 +114,7 @@ def refine_faces(
     surface = build_surface(head, options.points)
     shapes = np.stack([f.shape for f in faces])
     found, focal_px, log_sigma = refine_people(
-        head, surface, rig, prior, people, shapes, view, float(image_px[0]), options
+        head, surface, rig, prior, people, shapes, view, float(image_width_px), options
     )
     persons = [assemble_person(head, surface, rig, f.shape, f.look) for f in found]
     return Known(persons, [(f.shape, f.shape_sigma) for f in found], sizes, focal_px, log_sigma)

@@ -16,7 +16,9 @@ from tqdm import tqdm
 from dialogbuild.artifact import Outcome
 from dialogbuild.engines import Event, LocalPool, Tick
 from dialogbuild.errors import DialogbuildError, Reject, Stopped
+from dialogbuild.faces.panes import track_views
 from dialogbuild.fit.evidence import LANDMARK_COLUMNS, Evidence, gather
+from dialogbuild.fit.view import View, person_view
 from dialogbuild.media.clock import FPS
 from dialogbuild.recipe import Recipe
 from dialogbuild.runner import Plan, Planned, RunLog, exclusive, run_items
@@ -167,6 +169,7 @@ class Material:
     shots: Array
     tracks: Columns
     landmarks: Columns
+    panes: Columns
     faces: tuple[Face, ...]
     keys: dict[str, str]
     start_tick: int
@@ -181,6 +184,10 @@ class Material:
         """A face's measurements on its own ticks."""
         own: Columns = {"track": np.array(face.tracks), "person": np.full(len(face.tracks), face.face)}
         return gather(self.tracks, self.landmarks, own, face.face, face.start_tick, face.end_tick)
+
+    def view(self, evidence: Evidence) -> View:
+        """Through which camera the face of some evidence is seen."""
+        return person_view(evidence, *track_views(self.tracks, self.panes, self.size_px), self.size_px)
 
     def frames(
         self, start: int, stop: int, every: int = 1, size_px: tuple[int, int] | None = None
@@ -213,6 +220,7 @@ def load_material(source: Path, found: dict[str, Path]) -> Material:
         shots=np.stack([shots["start_tick"], shots["end_tick"]], axis=1),
         tracks=tracks,
         landmarks=read_table(found["landmarks"] / "landmarks.parquet", list(LANDMARK_COLUMNS)),
+        panes=read_table(found["shots"] / "panes.parquet"),
         faces=faces,
         keys={name: path.name for name, path in found.items()},
         start_tick=0,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dialogbuild.faces.panes import camera_scale
 from dialogbuild.fit.clip import ClipFit, fit_clip
 from dialogbuild.fit.evidence import Evidence
 from dialogbuild.fit.identity import IdentityFit, IdentityOptions, fit_identity
@@ -19,6 +20,7 @@ from dialogbuild.fit.rig import Rig, model_rig
 from dialogbuild.fit.smoother import WalkSigmas, walk_sigma
 from dialogbuild.fit.track import TrackFit
 from dialogbuild.fit.uncertainty import DetectorBias, with_systematic
+from dialogbuild.fit.view import View, centred
 from dialogbuild.fitvideo.pixels import (
     LandmarkFace,
     Pictures,
@@ -35,7 +37,7 @@ from dialogbuild.stages.identity import Config as IdentityConfig
 Array = np.ndarray[Any, np.dtype[Any]]
 ReadFrames = Callable[[int, int], Iterator[tuple[int, Array]]]
 METHOD = "photometric"
-VERSION = 2  # bump with every change of what comes out
+VERSION = 3  # bump with every change of what comes out
 _CANDIDATES = 3000  # frames per face that keyframes are chosen from
 _TOGETHER = 4  # faces whose shapes are solved with the focal length; the dense system grows with all their coefficients
 _KNOWN_FOCAL = 1e-3  # log sigma that holds the focal length for the others
@@ -52,15 +54,13 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class FaceFit:
-    """One face: shape and its sigma (S,), the camera, the motion over the ticks of its evidence, and what pixels say of
-    it (None: landmarks alone)."""
+    """One face: shape and its sigma (S,), the focal length, the motion over the ticks of its evidence in the axes of
+    its own camera, and what pixels say of it (None: landmarks alone)."""
 
     shape: Array
     shape_sigma: Array
     focal_px: float
     focal_sigma_px: float
-    cx_px: float
-    cy_px: float
     motion: ClipFit
     pixels: TrackFit | None = None
 
@@ -68,6 +68,7 @@ class FaceFit:
 def fit_faces(
     head: HeadModel,
     people: Sequence[Evidence],
+    views: Sequence[View],
     first_ticks: Sequence[int],
     read_frames: ReadFrames,
     image_px: tuple[int, int],
@@ -75,10 +76,11 @@ def fit_faces(
     progress: Callable[[int, int], None],
     settings: Settings,
 ) -> list[FaceFit]:
-    """Fit faces that one camera sees in one shot: to pixels and landmarks, or to landmarks where pixels cannot serve.
+    """Fit the faces of one shot, which share a focal length: to pixels and landmarks, or to landmarks alone.
 
     Args:
         people: each face's measurements on its own ticks, with at least one usable.
+        views: each face's pane on these ticks.
         first_ticks: the video's tick at which each face's evidence begins.
         read_frames: (start, stop) in the video's ticks to (tick, rgb (H, W, 3) uint8).
         image_px: width and height.
@@ -90,12 +92,16 @@ def fit_faces(
     layout = ParamLayout(head.n_expr)
     total, done = sum(len(p.usable) for p in people), 0
     prior = make_prior(layout, head, PriorSigmas(expr=settings.identity.expr_sigma))
+    people = [centred(evidence, own) for evidence, own in zip(people, views, strict=True)]
+    scale = float(np.median(np.concatenate([camera_scale(own.box_px, image_px) for own in views])))
+    focal = settings.identity.focal_over_width * scale
+    settings = replace(settings, identity=settings.identity.model_copy(update={"focal_over_width": focal}))
     found = _identities(rig, prior, people, image_px, settings.identity)
     view = (found.focal_px, image_px[0] / 2, image_px[1] / 2)
-    pictures = Pictures(people, first_ticks, read_frames)
+    pictures = Pictures(people, views, first_ticks, read_frames)
     known = None
     if settings.identity.photometric and settings.fit.photometric:
-        known = refine_faces(head, rig, prior, pictures, found.faces, view, image_px, settings.identity)
+        known = refine_faces(head, rig, prior, pictures, found.faces, view, image_px[0], settings.identity)
     if known is not None:
         view = (known.focal_px, *view[1:])
     focal_sigma_px = found.focal_sigma_px if known is None else known.focal_px * known.focal_log_sigma
@@ -123,7 +129,7 @@ def fit_faces(
         shape, sigma = (face.shape, face.shape_sigma) if known is None else known.shapes[k]
         motion = _joined([clip for clip, _ in parts])
         pixels = None if known is None else joined_tracks([t for _, t in parts if t is not None])
-        fits.append(FaceFit(shape, sigma, view[0], focal_sigma_px, view[1], view[2], motion, pixels))
+        fits.append(FaceFit(shape, sigma, view[0], focal_sigma_px, motion, pixels))
     return fits
 
 

@@ -36,12 +36,15 @@ def npz_arrays(head: HeadModel, faces: Sequence[Fitted], video_sha256: str) -> d
     Per row: face, tick, src_frame (N,) i32, time_s (N,) f64; expr (N, E), root_rad, neck_rad, jaw_rad (N, 3), eyes_rad
     (N, 6: left, right), lids (N, 2), transl_m (N, 3) f32; valid, interpolated (N,) bool: fitted from what is seen;
     bridged. Rows with neither hold zeros. FLAME's ``full_pose`` is root, neck, jaw, eyes in this order, axis-angle.
-    Per face: shape, shape_sigma (F, S), camera (F, 5): focal_px, cx_px, cy_px, width_px, height_px;
+    principal_px (N, 2): the principal point, which in a split picture is the pane's centre.
+    Per face: shape, shape_sigma (F, S), camera (F, 5): focal_px, cx_px, cy_px (at its first tick), width_px, height_px;
     focal_sigma_px (F,).
     ``x_cam = cam_from_head @ x_flame + transl_m``: x right, y down, z forward, metres.
     One value: fps, model_id, sha256 (of the head's file), video_sha256; expr_names (E,).
     """
-    motion = {k: np.concatenate([f.motion[k] for f in faces]) for k in ("face", "tick", "frame", *_ROWS)}
+    motion = {
+        k: np.concatenate([f.motion[k] for f in faces]) for k in ("face", "tick", "frame", *_ROWS, "cx_px", "cy_px")
+    }
     names = ("focal_px", "cx_px", "cy_px", "width_px", "height_px")
     return {
         "face": motion["face"],
@@ -49,6 +52,7 @@ def npz_arrays(head: HeadModel, faces: Sequence[Fitted], video_sha256: str) -> d
         "src_frame": motion["frame"],
         "time_s": (motion["tick"] + 0.5) / float(FPS),
         **{k: motion[k] for k in _ROWS},
+        "principal_px": np.stack([motion["cx_px"], motion["cy_px"]], axis=1),
         "valid": np.concatenate([has(f, fit_flame.FIT_OK) for f in faces]),
         "interpolated": np.concatenate([has(f, fit_flame.INTERPOLATED) for f in faces]),
         "shape": np.stack([f.shape for f in faces]),

@@ -27,12 +27,10 @@ _BANDS = 12  # parts of a line that are judged apart: an edge of the scene is mi
 _STEP = 4.0  # grey levels; codecs leave one or two where there is nothing
 _SHARP = 1.5  # a border's step exceeds those 3 and 4 px beside it by this factor
 _MOVING = 6.0  # grey levels, deviation over time of what moves
-# Measured (docs/decisions/013): borders of split screens are unbroken in 0.97 to 1.00 of their rows, and something moves
-# beside 0.03 to 0.40 of them; edges of scenes reach 0.35 in real clips, and 0.74 in rendered ones, where nothing moves.
-_UNBROKEN, _STILL = (
-    0.80,
-    0.95,
-)  # share of rows that makes a line even odds: where something moves beside it, and where not
+# Measured (docs/decisions/013): borders of split screens are unbroken in 0.97 to 1.00 of their rows, and something
+# moves beside 0.03 to 0.40 of them; edges of scenes reach 0.35 in real clips, 0.74 (and no motion) in rendered ones.
+# A line unbroken in this share of its rows is even odds: where something moves beside it, and where nothing does.
+_UNBROKEN, _STILL = 0.80, 0.95
 _SLOPE = 0.03
 _FEW_MOVING = 0.02
 _WANDER_PX, _DOUBT = 0.6, 0.3
@@ -118,9 +116,10 @@ def _difference(a: U8Image, b: U8Image) -> Array:
 
 
 def find_panes(stats: PictureStats, rule: PaneRule | None = None) -> list[Pane]:
-    """The panes of one shot, top to bottom, then left to right; at least one. Bars around and between them are left out.
+    """The panes of one shot, top to bottom, then left to right; at least one.
 
-    A picture without borders is one pane of its full size, whose confidence is that of there being none.
+    Bars and graphics around and between them are left out. A picture without borders is one pane of its full size,
+    whose confidence is that of there being none.
     """
     rule = rule or PaneRule()
     height, width = stats.mean.shape
@@ -165,7 +164,7 @@ def _cut(stats: PictureStats, box: Box, rule: PaneRule, across: bool) -> tuple[l
 
 
 def _without_banners(stats: PictureStats, boxes: list[Box], rule: PaneRule) -> list[Box]:
-    """Low strips at the top and bottom that are no bars are graphics laid over the picture, which goes on below them."""
+    """Low strips at the top and bottom, unless bars, are graphics laid over the picture, which goes on below them."""
     low = 2 * rule.min_side * stats.mean.shape[0]
     out = list(boxes)
     for end, beside in ((0, 1), (-1, -2)):

@@ -16,6 +16,7 @@ from dialogbuild.fit.params import Prior
 from dialogbuild.fit.person import assemble_person
 from dialogbuild.fit.rig import model_rig
 from dialogbuild.fit.track import TrackFit, TrackOptions, track_clip
+from dialogbuild.fit.view import View
 from dialogbuild.head.model import HeadModel
 from dialogbuild.pixels.looks import load_looks
 from dialogbuild.pixels.windows import Faces, cut_windows
@@ -33,6 +34,7 @@ def follow(
     pts: Array,
     start_tick: int,
     evidence: Evidence,
+    view: View,
     prior: Prior,
     camera: Camera3,
     walk: Array,
@@ -44,6 +46,7 @@ def follow(
     Args:
         looks: the identity's file;  shape: (S,).
         pts: presentation stamp of each of the video's ticks;  start_tick: where the evidence begins.
+        evidence: centred by ``view``.
         options: levels ask for at most the points that the looks have; the last takes all.
 
     Returns:
@@ -56,7 +59,7 @@ def follow(
     rig, began = model_rig(model), time.perf_counter()
     _, face_px = start_pose(rig.with_shape(shape), camera, evidence.landmarks_px[evidence.usable])
     ticks = np.arange(start_tick, start_tick + len(evidence.usable))
-    faces = Faces(ticks, evidence.landmarks_px, evidence.usable, float(np.median(face_px)))
+    faces = Faces(ticks, evidence.landmarks_px, evidence.usable, float(np.median(face_px)), view)
     crops = cut_windows(source, pts, [faces])[0]
     cut_s = time.perf_counter() - began
     who = assemble_person(model, spec.build(model), rig, shape, by_person[person])

@@ -13,6 +13,7 @@ from dialogbuild.fit.params import Prior
 from dialogbuild.fit.person import Keyframes, PersonFit, PersonOptions, refine_people
 from dialogbuild.fit.rig import TRANSL, Rig, pose_points, project_points
 from dialogbuild.fit.surface import Surface
+from dialogbuild.fit.view import View
 from dialogbuild.head.model import HeadModel
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,16 +25,26 @@ _KNOWN_FOCAL = 1e-3  # log sigma that holds the focal length
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One person in the landmark identity's frames: ticks (n,), theta (n, P), landmarks_px (n, 478, 2), shape (S,)."""
+    """One person in the landmark identity's frames: ticks (n,), theta (n, P), landmarks_px (n, 478, 2), shape (S,).
+
+    ``landmarks_px`` are centred by ``view``, which is of the n ticks.
+    """
 
     ticks: Array
     theta: Array
     landmarks_px: Array
     shape: Array
+    view: View
 
     def rows(self, at: Array) -> Seen:
         """Some of the frames."""
-        return replace(self, ticks=self.ticks[at], theta=self.theta[at], landmarks_px=self.landmarks_px[at])
+        return replace(
+            self,
+            ticks=self.ticks[at],
+            theta=self.theta[at],
+            landmarks_px=self.landmarks_px[at],
+            view=self.view.at(at),
+        )
 
 
 def why_not(model: HeadModel) -> str:
@@ -43,10 +54,10 @@ def why_not(model: HeadModel) -> str:
     return "" if "mp478" in model.landmarks and "face" in model.masks else "no_landmark_embedding"
 
 
-def keyframes(rig: Rig, person: Seen, camera: Camera3, image_px: tuple[float, float], count: int) -> tuple[Seen, float]:
+def keyframes(rig: Rig, person: Seen, camera: Camera3, count: int) -> tuple[Seen, float]:
     """The frames that pixels are taken from, at most ``count``, and the face size in px.
 
-    A frame serves if the face is in the picture and the landmark fit explains its landmarks.
+    A frame serves if the face is in its camera's picture and the landmark fit explains its landmarks.
 
     Args:
         rig: landmarks with neutral shape.
@@ -55,7 +66,8 @@ def keyframes(rig: Rig, person: Seen, camera: Camera3, image_px: tuple[float, fl
     size_px = camera[0] * face_size_m(own) / person.theta[:, 5]
     points, _ = project_points(pose_points(own, person.theta).points, person.theta[:, TRANSL], camera)
     error = np.median(np.linalg.norm(points - person.landmarks_px[:, own.index], axis=2), axis=1)
-    inside = ((person.landmarks_px >= 0) & (person.landmarks_px < image_px)).all(axis=2).mean(axis=1)
+    low, high = person.view.shown_px[:, None, :2], person.view.shown_px[:, None, 2:]
+    inside = ((person.landmarks_px >= low) & (person.landmarks_px < high)).all(axis=2).mean(axis=1)
     usable = (inside >= _MIN_INSIDE) & (error <= _MAX_ERROR * size_px)
     if not usable.any():
         return person.rows(np.zeros(0, np.int64)), 0.0

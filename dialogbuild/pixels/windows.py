@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dialogbuild.fit.crops import Crops, cut_crops, plan_windows
+from dialogbuild.fit.view import View, centred_crops, in_picture
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -19,20 +20,22 @@ class Faces:
     """One person at n of the video's ticks.
 
     Attributes:
-        ticks: (n,) ascending;  landmarks_px: (n, 478, 2);  usable: (n,) bool, windows are cut only there.
+        ticks: (n,) ascending;  landmarks_px: (n, 478, 2), centred;  usable: (n,) bool, windows are cut only there.
         face_px: typical outer-eye distance at zero yaw.
+        view: of the n ticks, by which landmarks and windows are centred (``fit.view``).
     """
 
     ticks: Array
     landmarks_px: Array
     usable: Array
     face_px: float
+    view: View
 
 
 def cut_windows(
     source: Path, pts: Array, people: Sequence[Faces], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Crops]:
-    """A window per person and tick, of one size per person. The video is decoded once for all of them.
+    """A centred window per person and tick, of one size per person. The video is decoded once for all of them.
 
     Args:
         pts: presentation stamp of each of the video's ticks.
@@ -43,7 +46,7 @@ def cut_windows(
     """
     from dialogbuild.media.reader import VideoReader
 
-    plans = [plan_windows(p.landmarks_px, p.usable, p.face_px) for p in people]
+    plans = [plan_windows(in_picture(p.landmarks_px, p.view), p.usable, p.face_px) for p in people]
     out = [
         Crops(np.zeros((len(o), side, side, 3), np.uint8), o, step, np.zeros((len(o), 4), np.int32))
         for o, step, side in plans
@@ -59,4 +62,4 @@ def cut_windows(
                     window = cut_crops([(0, picture)], crops.origin_px[k : k + 1], one, crops.step, crops.side_px)
                     crops.rgb[k], crops.bounds[k] = window.rgb[0], window.bounds[0]
             progress(done + 1, len(wanted))
-    return out
+    return [centred_crops(crops, p.view) for crops, p in zip(out, people, strict=True)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dialogbuild.dataset import crop
 from dialogbuild.dataset.reader import Person
-from dialogbuild.dataset.rows import bit
+from dialogbuild.dataset.rows import bit, principal_px
 from dialogbuild.dataset.schema import CROP_PX
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def stills(person: Person, ticks: Sequence[int], head: HeadModel | None, px: int
         dotted.append(_shrink(draw_landmarks(image, points, (0.45, 1, 0.55), 2.2), px) if known else plain[-1])
         if head is not None:
             fine = 2 * px  # drawn at twice the size: edges come out smooth
-            camera = crop_camera(person, matrix * (fine / CROP_PX), fine)
+            camera = crop_camera(person, tick, matrix * (fine / CROP_PX), fine)
             fitted = bit(valid, "fit_ok")[0] or bit(valid, "interpolated")[0]
             drawn = draw_head(_shrink(image, fine), person, tick, head, camera) if fitted else image
             meshed.append(_shrink(drawn, px))
@@ -84,13 +84,13 @@ def _shrink(image: Image, px: int) -> Image:
     return np.asarray(cv2.resize(image, (px, px), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def crop_camera(person: Person, matrix: NDArray[Any], px: int) -> Camera:
-    """The camera that sees the source frame through a crop. ``matrix`` (2, 3) has no rotation."""
+def crop_camera(person: Person, tick: int, matrix: NDArray[Any], px: int) -> Camera:
+    """The camera that sees one tick's source frame through a crop. ``matrix`` (2, 3) has no rotation."""
     from dialogbuild.head.camera import Camera
 
-    track, scale = person.track, float(matrix[0, 0])
-    centre = crop.apply(matrix, np.array([track["cx_px"], track["cy_px"]], float))
-    return Camera(float(track["focal_px"]) * scale, float(centre[0]), float(centre[1]), px, px)
+    scale = float(matrix[0, 0])
+    centre = crop.apply(matrix, principal_px(person.motion, person.track)[tick].astype(float))
+    return Camera(float(person.track["focal_px"]) * scale, float(centre[0]), float(centre[1]), px, px)
 
 
 def draw_head(image: Image, person: Person, tick: int, head: HeadModel, camera: Camera) -> Image:

@@ -2,8 +2,9 @@
 
 With ``photometric`` the head is fitted to the picture's pixels and to the landmarks together, else to landmarks alone.
 
-reads   ingest     ticks.parquet       tick, frame, pts;  pictures from the source
-        tracks     tracks.parquet      track, tick, shot, detected
+reads   ingest     ticks.parquet       tick, frame, pts;  video.json;  pictures from the source
+        shots      panes.parquet       shot, box_px
+        tracks     tracks.parquet      track, tick, shot, detected, box_px
         landmarks  landmarks.parquet   track, tick, lmk_px, lmk_z_px, presence, ok
         assign     track_person.parquet  track, person
         segment    clips.parquet       clip_id, start_tick, end_tick
@@ -12,14 +13,16 @@ writes  motion.parquet  person, tick, src_tick, frame, pts, expr (E), root_rad (
                         eyes_rad (6), lids (2), transl_m (3), sigma_root_rad, sigma_transl_m, sigma_expr,
                         sigma_jaw_rad, sigma_eyes_rad, sigma_lip_mm, sigma_lid_mm, sigma_face_mm, reproj_px,
                         colour_l1, colour_psnr_db, visible_frac, iterations, fit_reason
-                        (``dataset.schema.FIT_REASONS``), valid (bits); every person and tick has a row
+                        (``dataset.schema.FIT_REASONS``), valid (bits), cx_px, cy_px (principal point); every person
+                        and tick has a row
         fit.json        method and its reason; per person counts, medians and the share of ticks by reason
 
 A sigma is the root mean square over the entries of its block (of the eyes: pitch and yaw); it holds the posterior, the
 detector's constant errors and the focal length's share (``fit.uncertainty``). ``reproj_px`` is the mean landmark error
 without the outline. Colours are compared over the visible skin in display units (0 to 1), before smoothing; where
 pixels were tried and given up (``fit_reason``) the numbers are those of the attempt. The neck stays at zero: one view
-cannot tell it from the root, which carries the head's whole rotation.
+cannot tell it from the root, which carries the head's whole rotation. In a split picture everyone has a camera of their
+own, whose principal point is the pane's centre: ``transl_m`` and ``root_rad`` are in that camera's axes (``fit.view``).
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from dialogbuild.fit.clip import ClipFit, ClipOptions
     from dialogbuild.fit.evidence import Evidence
     from dialogbuild.fit.track import TrackFit, TrackOptions
+    from dialogbuild.fit.view import View
     from dialogbuild.head.model import HeadModel
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -211,11 +215,11 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     parts, report = [], {}
     evidence_of = _evidence(inputs, start, end)
     for done, (person, shape) in enumerate(zip(identity["person"], identity["shape"], strict=True)):
-        evidence = evidence_of(int(person))
+        evidence, view = evidence_of(int(person))
         fit, pixels = fitter.fit(
-            int(person), shape, evidence, start, _in_part(inputs.progress, done, len(identity["person"]))
+            int(person), shape, evidence, view, start, _in_part(inputs.progress, done, len(identity["person"]))
         )
-        columns = motion_columns(fit, evidence, int(person), own_ticks, pixels)
+        columns = motion_columns(fit, evidence, int(person), own_ticks, pixels) | view.columns()
         parts.append(columns)
         report[str(person)] = summary(fit, pixels, columns["fit_reason"])
     write_table(out / "motion.parquet", {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
@@ -226,13 +230,25 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     )
 
 
-def _evidence(inputs: Inputs, start: int, end: int) -> Callable[[int], Evidence]:
+def _evidence(inputs: Inputs, start: int, end: int) -> Callable[[int], tuple[Evidence, View]]:
+    """Of a person: the measurements, centred by the view that comes with them."""
+    from dialogbuild.faces.panes import track_views
     from dialogbuild.fit.evidence import LANDMARK_COLUMNS, gather
+    from dialogbuild.fit.view import centred, person_view
 
-    tracks = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "detected"])
+    video = json.loads((inputs["ingest"] / "video.json").read_text())
+    size = (int(video["width_px"]), int(video["height_px"]))
+    tracks = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "detected", "box_px"])
     landmarks = read_table(inputs["landmarks"] / "landmarks.parquet", list(LANDMARK_COLUMNS))
     track_person = read_table(inputs["assign"] / "track_person.parquet")
-    return lambda person: gather(tracks, landmarks, track_person, person, start, end)
+    offset_px, box_px = track_views(tracks, read_table(inputs["shots"] / "panes.parquet"), size)
+
+    def of(person: int) -> tuple[Evidence, View]:
+        evidence = gather(tracks, landmarks, track_person, person, start, end)
+        view = person_view(evidence, offset_px, box_px, size)
+        return centred(evidence, view), view
+
+    return of
 
 
 def _in_part(progress: Progress, k: int, n: int) -> Progress:
@@ -252,7 +268,7 @@ class _Fitter:
     looks: Path | None
 
     def fit(
-        self, person: int, shape: Array, evidence: Evidence, start: int, progress: Progress
+        self, person: int, shape: Array, evidence: Evidence, view: View, start: int, progress: Progress
     ) -> tuple[ClipFit, TrackFit | None]:
         """Motion with its sigmas, and what pixels said."""
         from dialogbuild.fit.clip import fit_clip
@@ -265,19 +281,19 @@ class _Fitter:
         layout = ParamLayout(head.n_expr)
         prior = make_prior(layout, head, PriorSigmas(expr=config.expr_sigma))
         walk = walk_sigma(layout, WalkSigmas(), head.lid_expr) / config.smoothing
-        view = (camera["focal_px"], camera["cx_px"], camera["cy_px"])
+        lens = (camera["focal_px"], camera["cx_px"], camera["cy_px"])
         pixels = None
         if self.looks is not None and evidence.usable.any():
             from dialogbuild.pixels.follow import follow
 
             pixels, _ = follow(
-                head, self.looks, person, shape, self.inputs.source, self.pts, start, evidence, prior, view, walk,
+                head, self.looks, person, shape, self.inputs.source, self.pts, start, evidence, view, prior, lens, walk,
                 _track_options(config), progress,
             )  # fmt: skip
             motion = pixels.clip
         else:
             rig = model_rig(head).with_shape(shape)
-            motion = fit_clip(rig, prior, view, evidence, walk, head.lid_expr, _clip_options(config))
+            motion = fit_clip(rig, prior, lens, evidence, walk, head.lid_expr, _clip_options(config))
             motion = with_systematic(motion, DetectorBias(), camera["focal_sigma_px"] / camera["focal_px"])
             progress(1, 1)
         return motion, pixels
@@ -322,10 +338,10 @@ def _clip_range(clips: Columns, clip_id: str) -> tuple[int, int]:
 
 STAGE = Stage(
     name="fit_flame",
-    version=3,
+    version=4,
     unit="clip",
     config=Config,
     run=run,
-    reads=("ingest", "tracks", "landmarks", "assign", "segment", "identity"),
+    reads=("ingest", "shots", "tracks", "landmarks", "assign", "segment", "identity"),
     models=model_files,
 )

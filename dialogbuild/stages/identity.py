@@ -4,12 +4,14 @@ Landmarks come first; then, with ``photometric``, pixels of the most diverse fra
 give every person a look: the colour of each surface point, and where the detector puts each landmark on this face.
 
 reads   ingest     video.json           width_px, height_px;  ticks.parquet  pts;  pictures from the source
-        tracks     tracks.parquet       track, tick, shot, detected
+        shots      panes.parquet        shot, box_px: each pane has its own principal point, its centre
+        tracks     tracks.parquet       track, tick, shot, detected, box_px
         landmarks  landmarks.parquet    track, tick, lmk_px, lmk_z_px, presence, ok
         assign     persons.parquet      person;  track_person.parquet  track, person
         segment    clips.parquet        start_tick, end_tick
 writes  identity.parquet   person, shape (S), shape_sigma (S), in the head model's coefficients
-        camera.json        model_id, head_sha256, licence, focal_px, focal_sigma_px, cx_px, cy_px, width_px, height_px,
+        camera.json        model_id, head_sha256, licence, focal_px, focal_sigma_px, width_px, height_px; cx_px, cy_px
+                           (the picture's centre: where a pane is smaller, its own; see fit_flame),
                            n_keyframes (both persons), converged (of the landmark fit), expr_names;
                            method (``photometric`` or ``landmarks``), method_reason (why landmarks alone; empty
                            otherwise), focal_landmarks_px, focal_landmarks_sigma_px (what landmarks alone say);
@@ -39,6 +41,7 @@ from dialogbuild.tables import Columns, read_table, write_table
 if TYPE_CHECKING:
     from dialogbuild.fit.identity import IdentityFit
     from dialogbuild.fit.person import PersonOptions
+    from dialogbuild.fit.view import View
     from dialogbuild.head.model import HeadModel
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -108,11 +111,16 @@ def model_files(config: Config) -> Sequence[Path]:
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """The video's measurements: per person its id, landmarks and usable at ``ticks`` (n,)."""
+    """The video's measurements: per person its id, centred landmarks and usable at ``ticks`` (n,), and the view.
+
+    ``camera_scale``: of the people's cameras, see ``faces.panes.camera_scale``.
+    """
 
     persons: Array
     ticks: Array
     people: list[tuple[Array, Array]]
+    views: list[View]
+    camera_scale: float
     video: dict[str, Any]
 
     @property
@@ -175,23 +183,30 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 
 def _measure(inputs: Inputs, config: Config) -> _Measured:
+    from dialogbuild.faces.panes import camera_scale, track_views
     from dialogbuild.fit.evidence import LANDMARK_COLUMNS, gather
+    from dialogbuild.fit.view import centred, person_view
 
     video = json.loads((inputs["ingest"] / "video.json").read_text())
-    tracks = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "detected"])
+    size = (int(video["width_px"]), int(video["height_px"]))
+    tracks = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "detected", "box_px"])
+    offset_px, box_px = track_views(tracks, read_table(inputs["shots"] / "panes.parquet"), size)
     landmarks = read_table(inputs["landmarks"] / "landmarks.parquet", list(LANDMARK_COLUMNS))
     track_person = read_table(inputs["assign"] / "track_person.parquet")
     persons = np.sort(read_table(inputs["assign"] / "persons.parquet")["person"])
     ticks = candidate_ticks(read_table(inputs["segment"] / "clips.parquet"))
-    people = []
+    people, views, scales = [], [], []
     for person in persons:
         evidence = gather(tracks, landmarks, track_person, int(person), int(ticks[0]), int(ticks[-1]) + 1)
         pick = ticks - ticks[0]
         usable = evidence.usable[pick]
         if usable.sum() < config.min_keyframes:
             raise Reject("too_few_keyframes", person=int(person), usable=int(usable.sum()), needed=config.min_keyframes)
-        people.append((evidence.landmarks_px[pick], usable))
-    return _Measured(persons, ticks, people, video)
+        view = person_view(evidence, offset_px, box_px, size)
+        people.append((centred(evidence, view).landmarks_px[pick], usable))
+        views.append(view.at(pick))
+        scales.append(camera_scale(views[-1].box_px[usable], size))
+    return _Measured(persons, ticks, people, views, float(np.median(np.concatenate(scales))), video)
 
 
 def _landmark_identity(head: HeadModel, measured: _Measured, config: Config) -> IdentityFit:
@@ -205,7 +220,7 @@ def _landmark_identity(head: HeadModel, measured: _Measured, config: Config) -> 
     options = IdentityOptions(
         keyframes=config.keyframes,
         independent_keyframes=config.independent_keyframes,
-        focal_over_width=config.focal_over_width,
+        focal_over_width=config.focal_over_width * measured.camera_scale,
         focal_log_sigma=config.focal_log_sigma,
         shape_sigma=config.shape_sigma,
     )
@@ -228,17 +243,19 @@ def _photometric(
     rig, size = model_rig(head), measured.image_px
     camera = (fit.focal_px, size[0] / 2, size[1] / 2)
     chosen, faces = [], []
-    for (points, _), at, theta, shape in zip(measured.people, fit.frames, fit.theta, fit.shapes, strict=True):
-        seen = refine.Seen(measured.ticks[at], theta, points[at], shape)
-        seen, face_px = refine.keyframes(rig, seen, camera, size, config.photometric_keyframes)
+    for (points, _), view, at, theta, shape in zip(
+        measured.people, measured.views, fit.frames, fit.theta, fit.shapes, strict=True
+    ):
+        seen = refine.Seen(measured.ticks[at], theta, points[at], shape, view.at(at))
+        seen, face_px = refine.keyframes(rig, seen, camera, config.photometric_keyframes)
         if len(seen.ticks) < config.min_photometric_keyframes:
             return None, "too_few_keyframes"
         chosen.append(seen)
-        faces.append(windows.Faces(seen.ticks, seen.landmarks_px, np.ones(len(seen.ticks), bool), face_px))
+        faces.append(windows.Faces(seen.ticks, seen.landmarks_px, np.ones(len(seen.ticks), bool), face_px, seen.view))
     pts = read_table(inputs["ingest"] / "ticks.parquet", ["pts"])["pts"]
     crops = windows.cut_windows(inputs.source, pts, faces, inputs.progress)
     people = [Keyframes(s.theta, s.landmarks_px, c) for s, c in zip(chosen, crops, strict=True)]
-    spec, options = looks.SurfaceSpec(config.surface_points), _options(config)
+    spec, options = looks.SurfaceSpec(config.surface_points), _options(config, measured.camera_scale)
     surface = spec.build(head)
     prior = make_prior(ParamLayout(head.n_expr), head, PriorSigmas(expr=config.expr_sigma))
     found, focal_px, log_sigma = refine_people(head, surface, rig, prior, people, fit.shapes, camera, size[0], options)
@@ -265,7 +282,7 @@ def _photometric(
     return _Refined(shapes, sigmas, focal_px, focal_px * log_sigma, records), ""
 
 
-def _options(config: Config) -> PersonOptions:
+def _options(config: Config, camera_scale: float) -> PersonOptions:
     from dialogbuild.fit.bundle import BundleOptions
     from dialogbuild.fit.person import PersonOptions
 
@@ -273,7 +290,7 @@ def _options(config: Config) -> PersonOptions:
         keyframes=config.photometric_keyframes,
         independence=config.photometric_independence,
         landmark_frames=config.photometric_landmark_frames,
-        focal_over_width=config.focal_over_width,
+        focal_over_width=config.focal_over_width * camera_scale,
         focal_log_sigma=config.focal_log_sigma,
         shape_sigma=config.shape_sigma,
     )
@@ -282,10 +299,10 @@ def _options(config: Config) -> PersonOptions:
 
 STAGE = Stage(
     name="identity",
-    version=3,
+    version=4,
     unit="video",
     config=Config,
     run=run,
-    reads=("ingest", "tracks", "landmarks", "assign", "segment"),
+    reads=("ingest", "shots", "tracks", "landmarks", "assign", "segment"),
     models=model_files,
 )

@@ -5,7 +5,7 @@ reads   ingest     ticks.parquet, video.json
         tracks, assign                 which rows belong to whom
         segment    clips.parquet       clip_id, start_tick, end_tick, speak_s_0, speak_s_1, overlap_s
         identity   identity.parquet, camera.json
-        fit_flame  motion.parquet      poses, sigmas, colour errors, fit_reason and valid bits
+        fit_flame  motion.parquet      poses, principal points, sigmas, colour errors, fit_reason and valid bits
 writes  quality.parquet  same rows as motion: person, tick, reproj_px, reproj_lips_px, reproj_eyes_px, reproj_brows_px
                          (means; reproj_px without the outline), reproj_pct_iod, face_size_px (outer-eye distance at
                          zero yaw), yaw_deg, pitch_deg, roll_deg, blur (sharpness), brightness, jitter_mm, lip_gap_px,
@@ -81,7 +81,7 @@ def geometry(head: HeadModel, camera: Camera, p: _Person, config: Config) -> Col
     theta = _theta(p.motion)
     fitted = (p.motion["valid"] & _FIT_OK) > 0
     shown = fitted | ((p.motion["valid"] & _INTERPOLATED) > 0)
-    projected = _projected(rig, theta, camera, shown)
+    projected = _projected(rig, theta, camera, p.motion, shown)
     detected = p.detected_px[:, rig.index]
     known = fitted & p.has_landmarks
     errors = np.where(known[:, None], metrics.landmark_errors_px(projected, detected), 0.0)
@@ -117,8 +117,8 @@ def _theta(motion: Columns) -> Array:
     return np.concatenate([motion[name].astype(np.float64) for name in names], axis=1)
 
 
-def _projected(rig: Any, theta: Array, camera: Camera, shown: Array) -> Array:
-    """Landmarks of the fitted head (T, N, 2); zeros where there is none."""
+def _projected(rig: Any, theta: Array, camera: Camera, motion: Columns, shown: Array) -> Array:
+    """Landmarks of the fitted head (T, N, 2) through each tick's own principal point; zeros where there is none."""
     from dialogbuild.fit.rig import pose_points, project_points
 
     out = np.zeros((len(theta), rig.n_points, 2))
@@ -126,6 +126,8 @@ def _projected(rig: Any, theta: Array, camera: Camera, shown: Array) -> Array:
     if len(at):
         points = pose_points(rig, theta[at]).points
         out[at], _ = project_points(points, theta[at, 3:6], (camera.focal_px, camera.cx_px, camera.cy_px))
+        centre = np.stack([motion["cx_px"], motion["cy_px"]], axis=1)[at].astype(np.float64)
+        out[at] += (centre - (camera.cx_px, camera.cy_px))[:, None]
     return out
 
 
@@ -311,7 +313,7 @@ def _frames(inputs: Inputs, start: int, end: int, config: Config) -> Iterator[tu
 
 STAGE = Stage(
     name="quality",
-    version=3,
+    version=4,
     unit="clip",
     config=Config,
     run=run,

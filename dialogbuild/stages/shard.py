@@ -208,7 +208,7 @@ def _record(
         "conversation": rows.conversation_row(*talk),
         "identities": _identity_rows(inputs, identity, camera),
         "tracks": [
-            rows.track_row(inputs.item, inputs.video_id, k, sides[k], camera, m["valid"], heard.facts(k))
+            rows.track_row(inputs.item, inputs.video_id, k, sides[k], camera, m, heard.facts(k))
             for k, m in enumerate(motion)
         ],
         "turns": turns,
@@ -252,7 +252,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 STAGE = Stage(
     name="shard",
-    version=4,
+    version=5,
     unit="clip",
     config=Config,
     run=run,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dialogbuild.dataset.rows import bit
+from dialogbuild.dataset.reader import Person
+from dialogbuild.dataset.rows import bit, principal_px
 from dialogbuild.dataset.schema import CROP_PX
 
 Array = NDArray[Any]
@@ -70,11 +71,13 @@ def head_rotation(motion: Mapping[str, Array], which: str) -> Float:
     return np.asarray(log_so3(rodrigues(motion["root_rad"]) @ rodrigues(motion["neck_rad"])), np.float32)
 
 
-def crop_camera(track: Mapping[str, Any], crop_m: Array) -> NDArray[np.float64]:
-    """Intrinsics of the crop pictures. (T, 6) source px -> crop px, to (T, 3, 3)."""
-    k = np.array(
-        [[track["focal_px"], 0, track["cx_px"]], [0, track["focal_px"], track["cy_px"]], [0, 0, 1]], np.float64
-    )
+def crop_camera(person: Person, ticks: Any) -> NDArray[np.float64]:
+    """Intrinsics of the crop pictures at T ticks, (T, 3, 3). Needs the families motion and landmarks."""
+    crop_m = person.landmarks["crop_m"][ticks]
+    k = np.zeros((len(crop_m), 3, 3))
+    k[:, 0, 0] = k[:, 1, 1] = person.track["focal_px"]
+    k[:, :2, 2] = principal_px(person.motion, person.track)[ticks]
+    k[:, 2, 2] = 1
     affine = np.zeros((len(crop_m), 3, 3))
     affine[:, :2] = crop_m.reshape(-1, 2, 3)
     affine[:, 2, 2] = 1

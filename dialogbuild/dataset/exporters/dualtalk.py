@@ -90,7 +90,7 @@ def _clip(
 def _columns(person: Person, span: arrays.Span, rotation: str) -> dict[str, Any]:
     motion = {name: values[slice(*span)] for name, values in person.motion.items()}
     n = span[1] - span[0]
-    crop_k = arrays.crop_camera(person.track, person.landmarks["crop_m"][slice(*span)])
+    crop_k = arrays.crop_camera(person, slice(*span))
     return {
         "exp": arrays.to_width(motion["expr"], N_EXPR),
         "pose": np.concatenate([arrays.head_rotation(motion, rotation), motion["jaw_rad"]], axis=1, dtype=np.float32),

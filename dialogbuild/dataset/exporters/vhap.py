@@ -70,7 +70,7 @@ def export(dataset: Dataset, out: Path, options: VHAPOptions | None = None) -> E
 
 def _scene(job: Job, person: Person, ticks: arrays.Array, options: VHAPOptions) -> None:
     name = job.name(str(person.track["track_id"]))
-    k = arrays.crop_camera(person.track, person.landmarks["crop_m"][ticks])
+    k = arrays.crop_camera(person, ticks)
     turn = np.repeat(np.eye(3)[None], len(ticks), axis=0)
     if options.camera == "centred":
         k, turn, homography = turned_cameras(k)
