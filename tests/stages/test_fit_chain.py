@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pane_tables import write_panes
 
 from dialogbuild.artifact import Inputs, Outcome, run_stage
 from dialogbuild.dataset.schema import FIT_REASONS
@@ -33,18 +34,18 @@ class Case:
     truth: tuple[np.ndarray, np.ndarray]  # theta (T, P) of both persons
 
     def inputs(self, item: str, **changed: Path) -> Inputs:
-        stages = ("ingest", "tracks", "landmarks", "assign", "segment")
+        stages = ("ingest", "shots", "tracks", "landmarks", "assign", "segment")
         dirs = {name: self.root / name for name in stages} | changed
         return Inputs(item, "talk", self.root / "talk.mp4", dirs)
 
 
-def performance(person: int, n_expr: int) -> np.ndarray:
+def performance(person: int, n_expr: int, aside_m: float = 0.17) -> np.ndarray:
     """theta (T, P): slow turns and nods, a talking jaw, two blinks."""
     t = np.arange(T) / 25
     theta = np.zeros((T, 18 + n_expr))
     theta[:, 0] = 0.12 * np.sin(4.0 * t + person)
     theta[:, 1] = (0.25 if person else -0.25) + 0.2 * np.sin(1.5 * t)
-    theta[:, 3:6] = [0.17 if person else -0.17, 0.01, 0.75]
+    theta[:, 3:6] = [aside_m if person else -aside_m, 0.01, 0.75]
     theta[:, 9] = 0.1 * (1 - np.cos(12 * t))
     for start in (20 + 5 * person, 60):
         theta[start : start + 5, 18:20] = np.array([0.5, 1.0, 1.0, 0.6, 0.2])[:, None]
@@ -53,20 +54,25 @@ def performance(person: int, n_expr: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory) -> Case:
-    root = tmp_path_factory.mktemp("chain")
-    for name in ("ingest", "tracks", "landmarks", "assign", "segment"):
-        (root / name).mkdir()
     head = load_head()
-    rng = np.random.default_rng(0)
     truth = (performance(0, head.n_expr), performance(1, head.n_expr))
+    return write_case(tmp_path_factory.mktemp("chain"), truth, (WIDTH / 2, WIDTH / 2), [(0, 0, WIDTH, HEIGHT)])
+
+
+def write_case(root: Path, truth: tuple[np.ndarray, np.ndarray], cx_px: tuple[float, float], panes: list) -> Case:
+    """What the stages read, and a video; ``cx_px`` of each person's camera."""
+    for name in ("ingest", "shots", "tracks", "landmarks", "assign", "segment"):
+        (root / name).mkdir()
+    head, rng = load_head(), np.random.default_rng(0)
     pixels = np.zeros((2, T, 478, 2))
     z_px = np.zeros((2, T, 478))
     for k, theta in enumerate(truth):
         rig = model_rig(head).with_shape(0.7 * rng.standard_normal(head.n_shape))
         posed = pose_points(rig, theta).points
-        pixels[k][:, rig.index], _ = project_points(posed, theta[:, 3:6], (FOCAL, WIDTH / 2, HEIGHT / 2))
+        pixels[k][:, rig.index], _ = project_points(posed, theta[:, 3:6], (FOCAL, cx_px[k], HEIGHT / 2))
         z_px[k][:, rig.index] = -(posed[..., 2] - posed[..., 2].mean(1, keepdims=True)) * FOCAL / 0.75
     pixels += NOISE_PX * rng.standard_normal(pixels.shape)
+    write_panes(root / "shots", panes)
     _write_upstream(root, pixels.astype(np.float32), z_px.astype(np.float32))
     _video(root / "talk.mp4", pixels)
     return Case(root, truth)
@@ -159,6 +165,30 @@ def test_identity_writes_shapes_and_one_camera(chain):
     assert camera["converged"] is True
     assert abs(camera["focal_px"] - FOCAL) < 2 * camera["focal_sigma_px"]
     assert (camera["cx_px"], camera["cy_px"]) == (WIDTH / 2, HEIGHT / 2)
+
+
+def test_in_a_split_screen_everyone_has_a_camera_of_their_own(tmp_path):
+    n_expr, panes = load_head().n_expr, [(0, 0, WIDTH // 2, HEIGHT), (WIDTH // 2, 0, WIDTH, HEIGHT)]
+    truth = (performance(0, n_expr, 0.0), performance(1, n_expr, 0.0))
+    turned_deg = {}
+    for name, boxes in (("split", panes), ("one camera", [(0, 0, WIDTH, HEIGHT)])):
+        (tmp_path / name).mkdir()
+        case = write_case(tmp_path / name, truth, (WIDTH / 4, 3 * WIDTH / 4), boxes)
+        done: dict[str, Path] = {}
+        for stage in (identity.STAGE, fit_flame.STAGE, quality.STAGE):
+            done[stage.name] = _run(case, tmp_path / name / "work", stage, **done).path
+        motion = read_table(done["fit_flame"] / "motion.parquet")
+        rows = read_table(done["quality"] / "quality.parquet")
+        ok = (motion["valid"] & fit_flame.FIT_OK) > 0
+        np.testing.assert_allclose(rows["reproj_px"][ok], motion["reproj_px"][ok], rtol=5e-3)
+        root_rad = np.concatenate([theta[START:END, :3] for theta in truth])
+        turned_deg[name] = np.degrees(np.abs(motion["root_rad"] - root_rad)[ok, 1].mean())
+        if name == "split":
+            assert set(motion["cx_px"][motion["person"] == 0]) == {WIDTH / 4}
+            assert set(motion["cx_px"][motion["person"] == 1]) == {3 * WIDTH / 4}
+            assert np.abs(motion["transl_m"][ok, 0]).mean() < 0.005
+    assert turned_deg["split"] < 1.0
+    assert turned_deg["one camera"] > 8.0, "80 px at a focal length of 352 px are 13 degrees"
 
 
 def test_identity_rejects_a_person_who_is_hardly_seen(case, tmp_path):

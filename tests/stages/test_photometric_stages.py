@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pane_tables import write_panes
 
 from dialogbuild.artifact import Inputs, Outcome, run_stage
 from dialogbuild.dataset.schema import FIT_REASONS
@@ -17,6 +18,7 @@ from dialogbuild.fit.person import PersonOptions
 from dialogbuild.fit.photometric import PhotometricNoise
 from dialogbuild.fit.regions import REGIONS
 from dialogbuild.fit.track import REASONS, TrackOptions
+from dialogbuild.fit.view import whole_view
 from dialogbuild.head import load_head
 from dialogbuild.head.pose import HeadPose, pose_head, to_camera
 from dialogbuild.media.reader import VideoReader
@@ -39,7 +41,7 @@ class Case:
     landmarks_px: np.ndarray  # (2, T, 478, 2) as the stages get them
 
     def inputs(self, item: str, **more: Path) -> Inputs:
-        dirs = {name: self.root / name for name in ("ingest", "tracks", "landmarks", "assign", "segment")}
+        dirs = {name: self.root / name for name in ("ingest", "shots", "tracks", "landmarks", "assign", "segment")}
         return Inputs(item, "talk", self.source, dirs | more)
 
 
@@ -60,9 +62,10 @@ def case(dialogue, tmp_path_factory) -> Case:
 
 def _write(case: Case) -> None:
     i32, n = np.int32, len(case.pts)
-    for name in ("ingest", "tracks", "landmarks", "assign", "segment"):
+    for name in ("ingest", "shots", "tracks", "landmarks", "assign", "segment"):
         (case.root / name).mkdir()
     spec = case.truth.spec
+    write_panes(case.root / "shots", [(0, 0, spec.width_px, spec.height_px)])
     (case.root / "ingest" / "video.json").write_text(
         json.dumps({"width_px": spec.width_px, "height_px": spec.height_px})
     )
@@ -70,7 +73,9 @@ def _write(case: Case) -> None:
     write_table(case.root / "ingest" / "ticks.parquet", {"tick": k, "frame": k, "pts": case.pts})
     rows = {"track": np.repeat([0, 1], n).astype(i32), "tick": np.tile(k, 2)}
     ok = ~((rows["track"] == 1) & np.isin(rows["tick"], HIDDEN))
-    more = {"shot": np.zeros(2 * n, i32), "detected": np.ones(2 * n, bool)}
+    points = case.landmarks_px.reshape(2 * n, 478, 2)
+    box = np.concatenate([points.min(1), points.max(1)], 1)
+    more = {"shot": np.zeros(2 * n, i32), "box_px": box, "detected": np.ones(2 * n, bool)}
     write_table(case.root / "tracks" / "tracks.parquet", {**rows, **more})
     flat = {"lmk_px": case.landmarks_px.reshape(2 * n, 956), "lmk_z_px": np.zeros((2 * n, 478), np.float32)}
     write_table(
@@ -246,8 +251,9 @@ def test_the_same_pixels_give_the_same_bytes(case, who, fitted, tmp_path):
 def test_windows_show_the_pixels_of_their_ticks(case):
     ticks = np.array([30, 33, 60])
     usable = np.array([True, False, True])
-    faces = Faces(ticks, case.landmarks_px[0][ticks], usable, 60.0)
-    shared = Faces(ticks[:1], case.landmarks_px[1][ticks[:1]], usable[:1], 60.0)
+    view = whole_view(3, (case.truth.spec.width_px, case.truth.spec.height_px))
+    faces = Faces(ticks, case.landmarks_px[0][ticks], usable, 60.0, view)
+    shared = Faces(ticks[:1], case.landmarks_px[1][ticks[:1]], usable[:1], 60.0, view.at(slice(1)))
     first, second = cut_windows(case.source, case.pts, [faces, shared])
     assert (len(first), len(second), first.step) == (3, 1, 1)
     assert not first.rgb[1].any()
