@@ -1,6 +1,7 @@
 """How far the labels are from the truth, on synthetic dialogues that went through the whole pipeline.
 
     make bench-accuracy        or        python benchmarks/accuracy.py --seeds 3 --seconds 12
+    python benchmarks/accuracy.py --layout split_screen [--one-camera]
 
 Each dialogue is rendered, encoded, and taken through every stage up to ``fit_flame``; only the video is given to
 the pipeline. Compared with the truth, over all ticks and both people:
@@ -9,9 +10,13 @@ landmark_px     mean distance over 478 points, fitted head projected against the
 raw_px          the same for the detected landmarks that the fit was given: the named baseline, in the same run
 rotation_deg    angle between fitted and true head rotation (root then neck), no offset removed
 rotation_rel    the same after removing each person's constant offset, for diagnosis
+lateral_mm      distance of the head from its true place across the line of sight, in the axes of its camera
+depth_pct       error of its distance, % (a wrong focal length is in it)
 which_face      share of dialogues in which both faces have their own voice
 turns_f1        turns and backchannels found, person right and both ends within 0.2 s
 offset_px       length of the mean error vector over all points: a shift that no fit can mend, for diagnosis
+
+With ``--layout split_screen`` each person has a camera of their own; ``--one-camera`` does not look for panes.
 """
 
 from __future__ import annotations
@@ -49,6 +54,8 @@ class Score:
     raw_px: Array
     rotation_deg: Array
     rotation_rel_deg: Array
+    lateral_mm: Array
+    depth_pct: Array
     offset_px: float
     right_faces: bool
     matched: tuple[int, int]  # matched turns, turns expected + found
@@ -87,7 +94,7 @@ def score(truth: Truth, found: dict[str, Path], name: str) -> Score:
     rows = read_table(found["landmarks"] / "landmarks.parquet")
     linked = read_table(found["assign"] / "track_person.parquet")
     truth_of = {p.side: p for p in truth.persons[:2]}
-    fit_px, raw_px, rotation, relative, means = [], [], [], [], []
+    fit_px, raw_px, rotation, relative, lateral, depth, means = [], [], [], [], [], [], []
     for person, side in zip(persons["person"], persons["side"], strict=True):
         true = truth_of[str(side)]
         mine = motion["person"] == person
@@ -104,6 +111,9 @@ def score(truth: Truth, found: dict[str, Path], name: str) -> Score:
         fitted = head_rotation(part["root_rad"], part["neck_rad"])[ok]
         actual = head_rotation(true.pose.root_rad[frames], true.pose.neck_rad[frames])[ok]
         rotation.append(angle_deg(actual, fitted))
+        place = true.pose.transl_m[frames][ok]
+        lateral.append(1e3 * np.linalg.norm((part["transl_m"][ok] - place)[:, :2], axis=1))
+        depth.append(100 * np.abs(part["transl_m"][ok, 2] / place[:, 2] - 1))
         offset = rodrigues(log_so3(np.swapaxes(actual, 1, 2) @ fitted).mean(0))
         relative.append(angle_deg(actual @ offset, fitted))
     right, matched = dialogue_score(truth, found, persons)
@@ -113,6 +123,8 @@ def score(truth: Truth, found: dict[str, Path], name: str) -> Score:
         np.concatenate(raw_px),
         np.concatenate(rotation),
         np.concatenate(relative),
+        np.concatenate(lateral),
+        np.concatenate(depth),
         float(np.linalg.norm(means, axis=1).mean()),
         right,
         matched,
@@ -139,13 +151,13 @@ def dialogue_score(truth: Truth, found: dict[str, Path], persons: Columns) -> tu
     return right, (result.n_matched, result.n_ref + result.n_hyp)
 
 
-def measure(spec: DialogueSpec, folder: Path) -> Score:
-    """Render, run, compare."""
+def measure(spec: DialogueSpec, folder: Path, panes: bool = True) -> Score:
+    """Render, run, compare. ``panes``: look for split screens."""
     name = f"seed {spec.seed}{' swapped' if spec.swap_sides else ''}"
     video = folder / name.replace(" ", "_") / "dialogue.mp4"
     video.parent.mkdir()
     truth = make_dialogue(spec, video)
-    recipe = load_recipe("demo", upstream_of("fit_flame"))
+    recipe = load_recipe("demo", upstream_of("fit_flame"), {"shots": {"panes": panes}})
     finished = run_stages(recipe, video, Places(folder / f"{video.parent.name}_out"), quiet=True)
     ended = {row.stage: row for row in finished.entries}
     if ended.get("fit_flame") is None or ended["fit_flame"].status != "ok":
@@ -159,16 +171,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--layout", choices=("same_shot", "split_screen", "close_ups"), default="same_shot")
+    parser.add_argument("--one-camera", action="store_true", help="do not look for the panes of split screens")
     args = parser.parse_args()
-    specs = [DialogueSpec(seed=s, duration_s=args.seconds, swap_sides=s % 2 == 1) for s in range(args.seeds)]
-    head = ("dialogue", "raw px", "fit px", "offset px", "rot deg", "rot rel", "which face", "turns F1", "coverage")
+    specs = [
+        DialogueSpec(seed=s, duration_s=args.seconds, layout=args.layout, swap_sides=s % 2 == 1)
+        for s in range(args.seeds)
+    ]
+    head = ("dialogue", "raw px", "fit px", "offset px", "rot deg", "rot rel", "side mm", "depth %", "which face",
+            "turns F1", "coverage")  # fmt: skip
     print(("{:<16}" + "{:>11}" * (len(head) - 1)).format(*head))
     scores = []
     with tempfile.TemporaryDirectory() as tmp:
         for spec in specs:
-            s = measure(spec, Path(tmp))
+            s = measure(spec, Path(tmp), not args.one_camera)
             scores.append(s)
-            values = (s.raw_px.mean(), s.fit_px.mean(), s.offset_px, s.rotation_deg.mean(), s.rotation_rel_deg.mean())
+            frames = (s.rotation_deg, s.rotation_rel_deg, s.lateral_mm, s.depth_pct)
+            values = (s.raw_px.mean(), s.fit_px.mean(), s.offset_px, *(values.mean() for values in frames))
             numbers = "".join(f"{v:>11.2f}" for v in values)
             f1 = 2 * s.matched[0] / s.matched[1]
             print(f"{s.name:<16}{numbers}{'right' if s.right_faces else 'WRONG':>11}{f1:>11.2f}{s.coverage:>11.2f}")
@@ -178,6 +197,8 @@ def main() -> None:
     line = {
         "landmark_px": round(float(fit.mean()), 3),
         "rotation_deg": round(float(np.concatenate([s.rotation_deg for s in scores]).mean()), 3),
+        "lateral_mm": round(float(np.concatenate([s.lateral_mm for s in scores]).mean()), 2),
+        "depth_pct": round(float(np.concatenate([s.depth_pct for s in scores]).mean()), 2),
         "which_face": round(float(np.mean([s.right_faces for s in scores])), 3),
         "turns_f1": round(2 * sum(s.matched[0] for s in scores) / sum(s.matched[1] for s in scores), 3),
         "raw_px": round(float(raw.mean()), 3),
