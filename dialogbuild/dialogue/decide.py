@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dialogbuild.dialogue import av, enrol, facedata, persons
+from dialogbuild.dialogue.likeness import Traits
 from dialogbuild.dialogue.pcm import Array
 from dialogbuild.dialogue.turns import Turn, TurnRule, dialogue_turns
 from dialogbuild.tables import Columns, read_table
@@ -100,11 +102,16 @@ def heard_together(voices: Columns) -> Array:
     return nats
 
 
-def find_people(e: Evidence) -> People:
-    """Link the tracks to the two people; a track without landmarks is nobody's."""
+def find_people(e: Evidence, traits: Mapping[int, Traits] | None = None, min_link: float = persons.MIN_LINK) -> People:
+    """Link the tracks to the two people; a track without landmarks is nobody's.
+
+    Args:
+        traits: what is known of each track's face beyond its place, lips and voice.
+        min_link: probability below which a track is nobody's rather than perhaps the wrong person's.
+    """
     n_ticks = len(e.p_speech)
-    faces, motions = facedata.make_faces(e.rows, e.box_px, e.shot, e.p_speech, e.voice_llr, e.fps)
-    labels = persons.link_tracks(faces)
+    faces, motions = facedata.make_faces(e.rows, e.box_px, e.shot, e.p_speech, e.voice_llr, e.fps, traits)
+    labels = persons.link_tracks(faces, min_link)
     third = persons.third_face_ticks(faces, labels, n_ticks)
     whose = {track: label.person for track, label in labels.items()}
     lip_motion, seen = facedata.by_person(whose, motions, e.rows, n_ticks)

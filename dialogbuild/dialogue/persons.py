@@ -1,23 +1,28 @@
-"""Which face tracks are which of the two people: by place within a shot, by voice, shape and side across cuts."""
+"""Which face tracks are which of the two people, how sure that is, and which tracks are somebody or something else."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from dialogbuild.dialogue.faceshape import shape_distance
+from dialogbuild.dialogue.likeness import Traits, likeness_nats
+from dialogbuild.dialogue.linkage import NOBODY, Linkage, label_posterior
 from dialogbuild.dialogue.pcm import Array
 
-NOBODY = -1
-_EXACT_GROUPS = 12  # up to here every labelling is tried
-# Face radii at which mean shapes say nothing. On five faces: the same person in one pose 0.004-0.02, turned by 30
-# degrees up to 0.09; two people 0.024-0.09.
-_SAME_SHAPE = 0.03
-_MAX_VOICE_NATS, _SIDE_NATS = 4.0, 1.5
-_NO_MATCH_NATS = -3.0
+__all__ = ["NOBODY", "Face", "Label", "facing", "link_record", "link_tracks", "third_face_ticks"]
+
+MIN_LINK = 0.9
+_NOT_A_FACE = ("photo", "inset")
+_GOES_ON_TICKS, _GOES_ON_SIZES = 25, 0.5  # a track that begins where another one stopped is the same face
+_MEMBER_NATS = 2.2  # nine close-ups in ten show one of the two
+_SHARE_NATS, _CUTAWAY_SHARE = 6.0, 0.1  # a cutaway is short; who is seen for longer than this is less likely one
+_RIVAL_NATS, _MOST_RIVAL_NATS = 12.0, 12.0  # of three faces the picture is about the two larger ones
+_LINE_NATS = 1.1  # the camera crosses the line in one shot in ten; half of log 9, because both sides move at once
+_FACING_WEIGHT = 0.95
+_VOICE_NATS = 3.0  # one track in twenty has another's voice: an overlap, a wrong cluster
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,20 +32,23 @@ class Face:
     Attributes:
         track, shot: ids.
         ticks: (n,) ascending.
-        x_px, size_px: (n,) face centre and box side.
-        shape: (26, 3) mean rigid shape in the frame common to all tracks.
+        x_px, y_px, size_px: (n,) face centre and box side.
         facing: where the nose points, -1 (image left) .. 1 (right).
         voice_nats: log-odds that the owner has voice 0 rather than voice 1, from lips and voices.
+        traits: what lasts from shot to shot.
+        shown: "photo" or "inset" where it is a picture of a face, or a second picture of somebody who is in view.
     """
 
     track: int
     shot: int
     ticks: Array
     x_px: Array
+    y_px: Array
     size_px: Array
-    shape: Array
     facing: float
     voice_nats: float
+    traits: Traits = field(default_factory=Traits)
+    shown: str = ""
 
     @property
     def prominence(self) -> float:
@@ -50,47 +58,36 @@ class Face:
 
 @dataclass(frozen=True)
 class Label:
-    """Whose face a track is: 0, 1 or ``NOBODY``; the probability of it; why it is nobody's ("" otherwise)."""
+    """Whose face a track is: 0, 1 or ``NOBODY``.
+
+    Attributes:
+        confidence: probability of the label; for "ambiguous" that of the likelier of the two people.
+        reason: why it is nobody's, "" otherwise: "third_face" (seen together with both), "cutaway" (alone), "no_match"
+            (seen with one of them), "ambiguous" (likeliest one of the two, but not sure enough), "photo", "inset".
+    """
 
     person: int
     confidence: float
     reason: str = ""
 
 
-def link_tracks(faces: Sequence[Face]) -> dict[int, Label]:
+def link_tracks(faces: Sequence[Face], min_link: float = MIN_LINK) -> dict[int, Label]:
     """Label every track. Person 0 is the one further to the left.
 
-    Two faces on screen at once are two people. Groups of tracks whose relation is known from that are turned against
-    each other so that the log-odds between them (voice, shape, side) add up to the most.
-    """
-    groups, labels = _groups(faces)
-    faces_by_track = {face.track: face for face in faces}
-    if not groups:
-        return labels
-    members = [[(faces_by_track[track], sign) for track, sign in sorted(group.items())] for group in groups]
-    coupling = _couplings(members)
-    signs = _best_signs(coupling)
-    field = (coupling * signs[:, None] * signs[None, :]).sum(axis=1)  # nats by which each group's sign is preferred
-    for group, sign, support in zip(members, signs, field, strict=True):
-        sure = 1.0 if len(members) == 1 else float(1.0 / (1.0 + np.exp(-support)))
-        for face, relative in group:
-            labels[face.track] = Label(0 if relative * sign > 0 else 1, sure)
-    labels.update(_strangers([face for group in members for face, _ in group], labels))
-    return _left_first(labels, faces)
-
-
-def pair_nats(a: Face, b: Face, distance: float, side_a: float, side_b: float) -> float:
-    """Log-odds that two tracks show the same person.
-
     Args:
-        distance: of their mean shapes, face radii.
-        side_a, side_b: -1 (left of the pair) .. 1 (right); 0 unknown.
+        min_link: probability below which a track is given to nobody rather than to the wrong person.
     """
-    pa, pb = (1.0 / (1.0 + np.exp(-np.clip([a.voice_nats, b.voice_nats], -6.0, 6.0)))).tolist()
-    voice = np.log((pa * pb + (1 - pa) * (1 - pb)) / (pa * (1 - pb) + (1 - pa) * pb))
-    shape = 3.0 * (1.0 - distance / _SAME_SHAPE)  # landmark depth follows the pose: far apart proves little
-    side = _SIDE_NATS * side_a * side_b
-    return float(np.clip(voice, -_MAX_VOICE_NATS, _MAX_VOICE_NATS) + np.clip(shape, -1.0, 2.5) + side)
+    labels = {face.track: Label(NOBODY, 1.0, face.shown) for face in faces if face.shown}
+    units = _units([face for face in faces if not face.shown])
+    if units:
+        whole = [_merged(unit) for unit in units]
+        known = _linkage(whole)
+        order = np.argsort([-face.prominence for face in whole], kind="stable")
+        best, probability = label_posterior(known, order)
+        for at, unit in enumerate(units):
+            label = _label(at, best, probability, known.conflict, min_link)
+            labels |= {face.track: label for face in unit}
+    return _left_first(labels, faces)
 
 
 def facing(lmk_px: Array) -> Array:
@@ -101,119 +98,121 @@ def facing(lmk_px: Array) -> Array:
     return offset.clip(-1.0, 1.0)
 
 
+def link_record(labels: dict[int, Label], row_track: Array, fps: float) -> dict[str, Any]:
+    """How sure the links are: tracks and seconds by reason ("linked": none), and the least sure link.
+
+    Args:
+        row_track: (N,) track of each row of the tables, one row per tick.
+    """
+    seconds = dict(zip(*(column.tolist() for column in np.unique(row_track, return_counts=True)), strict=True))
+    record: dict[str, Any] = {}
+    for track, label in sorted(labels.items()):
+        entry = record.setdefault(label.reason or "linked", {"tracks": 0, "seconds": 0.0})
+        entry["tracks"] += 1
+        entry["seconds"] = round(entry["seconds"] + seconds.get(track, 0) / fps, 3)
+    sure = [label.confidence for label in labels.values() if label.person != NOBODY]
+    return {**record, "least_confidence": round(min(sure), 4) if sure else None}
+
+
 def third_face_ticks(faces: Sequence[Face], labels: dict[int, Label], n_ticks: int) -> Array:
-    """Where a face that is neither person's is on screen. (n_ticks,) bool."""
+    """Where a living face that is neither person's is on screen. (n_ticks,) bool.
+
+    Pictures of faces do not count, nor does a track that probably shows one of the two.
+    """
     mask = np.zeros(n_ticks, dtype=bool)
     for face in faces:
-        if labels[face.track].person == NOBODY:
+        if labels[face.track].reason in ("third_face", "cutaway", "no_match"):
             mask[face.ticks] = True
     return mask
+
+
+def _label(at: int, best: Array, probability: Array, conflict: Array, min_link: float) -> Label:
+    if best[at] != NOBODY:
+        sure = float(probability[at, best[at]])
+        return Label(int(best[at]), sure) if sure >= min_link else Label(NOBODY, sure, "ambiguous")
+    company = set(best[conflict[at]].tolist()) - {NOBODY}
+    reason = "third_face" if len(company) == 2 else "no_match" if company else "cutaway"
+    return Label(NOBODY, float(probability[at, 2]), reason)
+
+
+def _units(faces: Sequence[Face]) -> list[list[Face]]:
+    """Tracks that are one face of one shot: one goes on, at once and at the same place, where the other stopped."""
+    units: list[list[Face]] = []
+    for face in sorted(faces, key=lambda f: (int(f.ticks[0]), f.track)):
+        ends = [unit for unit in units if _goes_on(unit[-1], face)]
+        if len(ends) == 1 and not any(_overlap(face, other) for other in ends[0]):
+            ends[0].append(face)
+        else:
+            units.append([face])
+    return units
+
+
+def _goes_on(before: Face, after: Face) -> bool:
+    if before.shot != after.shot or not 0 < after.ticks[0] - before.ticks[-1] <= _GOES_ON_TICKS:
+        return False
+    size = float(np.median(np.concatenate([before.size_px, after.size_px])))
+    gap = np.hypot(before.x_px[-1] - after.x_px[0], before.y_px[-1] - after.y_px[0])
+    return bool(gap < _GOES_ON_SIZES * size)
+
+
+def _merged(unit: list[Face]) -> Face:
+    """One face of all tracks of a unit; what lasts is taken from the longest track that has it."""
+    if len(unit) == 1:
+        return unit[0]
+    by_length = sorted(unit, key=lambda f: -len(f.ticks))
+    traits = Traits(**{
+        name: next((getattr(f.traits, name) for f in by_length if getattr(f.traits, name) is not None), None)
+        for name in ("shape", "shape_sigma", "look", "embedding")
+    })  # fmt: skip
+    return replace(
+        by_length[0],
+        ticks=np.concatenate([f.ticks for f in unit]),
+        x_px=np.concatenate([f.x_px for f in unit]),
+        y_px=np.concatenate([f.y_px for f in unit]),
+        size_px=np.concatenate([f.size_px for f in unit]),
+        voice_nats=sum(f.voice_nats for f in unit),
+        traits=traits,
+    )
 
 
 def _overlap(a: Face, b: Face) -> bool:
     return a.shot == b.shot and len(np.intersect1d(a.ticks, b.ticks, assume_unique=True)) > 0
 
 
-def _groups(faces: Sequence[Face]) -> tuple[list[dict[int, int]], dict[int, Label]]:
-    """Tracks whose relation is known: track -> +-1 within its group; and the labels of third faces.
-
-    The most prominent come first. A track that is seen together with two others who are different people is a third
-    face. A track that follows another at the same place of the same shot is the same person.
-    """
-    groups: list[dict[int, int]] = []
-    labels: dict[int, Label] = {}
-    placed: dict[int, Face] = {}
-    for face in sorted(faces, key=lambda f: (-f.prominence, f.track)):
-        relations: list[tuple[int, int]] = []  # (group, sign the face must have there)
-        for index, group in enumerate(groups):
-            for track, sign in group.items():
-                if _overlap(face, placed[track]):
-                    relations.append((index, -sign))
-                elif face.shot == placed[track].shot and _same_place(face, placed[track]):
-                    relations.append((index, sign))
-        forbidden = {r for r in relations if (r[0], -r[1]) in relations}
-        if forbidden:
-            labels[face.track] = Label(NOBODY, 1.0, "third_face")
-            continue
-        placed[face.track] = face
-        merged = {face.track: 1}
-        for index in sorted({index for index, _ in relations}, reverse=True):
-            turn = next(sign for i, sign in relations if i == index)
-            merged.update({track: sign * turn for track, sign in groups.pop(index).items()})
-        groups.append(merged)
-    return groups, labels
+def _linkage(faces: list[Face]) -> Linkage:
+    count = len(faces)
+    conflict = np.zeros((count, count), bool)
+    for i, a in enumerate(faces):
+        for j in range(i):
+            conflict[i, j] = conflict[j, i] = _overlap(a, faces[j])
+    place = np.array([[np.median(f.x_px), np.median(f.y_px), np.median(f.size_px)] for f in faces])
+    voice = np.clip([f.voice_nats for f in faces], -_VOICE_NATS, _VOICE_NATS)
+    side = _LINE_NATS * np.array(
+        [_side(f, [faces[j] for j in np.flatnonzero(conflict[i])]) for i, f in enumerate(faces)]
+    )
+    ticks = len(np.unique(np.concatenate([f.ticks for f in faces])))
+    share = np.array([len(f.ticks) / ticks for f in faces])
+    member = _MEMBER_NATS + _SHARE_NATS * np.maximum(share - _CUTAWAY_SHARE, 0.0)
+    member += _rivalry(np.array([f.prominence for f in faces]), conflict)
+    return Linkage(likeness_nats([f.traits for f in faces], place), conflict, np.stack([voice, side]), member)
 
 
-def _same_place(a: Face, b: Face) -> bool:
-    """Whether one track goes on, within half a face, where the other one of the same shot stopped."""
-    first, second = (a, b) if a.ticks[0] < b.ticks[0] else (b, a)
-    size = float(np.median(np.concatenate([a.size_px, b.size_px])))
-    return abs(float(first.x_px[-1] - second.x_px[0])) < 0.5 * size
-
-
-def _couplings(members: list[list[tuple[Face, int]]]) -> Array:
-    """Nats by which two groups prefer equal signs, (G, G), zero diagonal."""
-    flat = [(face, sign, g) for g, group in enumerate(members) for face, sign in group]
-    distance = shape_distance(np.stack([face.shape for face, _, _ in flat]))
-    sides = [_side(face, [other for other, _ in members[g]]) for face, _, g in flat]
-    out = np.zeros((len(members), len(members)))
-    for i, (a, sign_a, g) in enumerate(flat):
-        for j, (b, sign_b, h) in enumerate(flat[:i]):
-            if g != h:
-                nats = sign_a * sign_b * pair_nats(a, b, float(distance[i, j]), sides[i], sides[j])
-                out[g, h] += nats
-                out[h, g] += nats
+def _rivalry(prominence: Array, conflict: Array) -> Array:
+    """What a face that shares the picture with two larger ones loses, nats <= 0. (K,), (K, K) -> (K,)."""
+    out = np.zeros(len(prominence))
+    for at in range(len(prominence)):
+        rivals = np.sort(prominence[conflict[at]])[::-1]
+        if len(rivals) > 1:
+            lead = np.log(prominence[at] / max(float(rivals[1]), 1e-9))
+            out[at] = np.clip(_RIVAL_NATS * lead, -_MOST_RIVAL_NATS, 0.0)
     return out
 
 
-def _side(face: Face, group: list[Face]) -> float:
-    """Left or right: by place when the partner is in view, else by where the face looks (180-degree rule)."""
-    partners = [other for other in group if _overlap(face, other)]
+def _side(face: Face, partners: list[Face]) -> float:
+    """Left or right, -1..1: by place while a partner is in view, else by where the face looks (180-degree rule)."""
     if partners:
         return float(np.sign(np.median(face.x_px) - np.median(np.concatenate([p.x_px for p in partners]))))
-    return 0.7 * float(np.tanh(-face.facing / 0.15))
-
-
-def _best_signs(coupling: Array) -> Array:
-    """Signs that maximise ``x' J x``: exact for few groups, else the best ascent from spectral starts."""
-    n = len(coupling)
-    if n <= _EXACT_GROUPS:
-        rows = [(1.0, *rest) for rest in product((1.0, -1.0), repeat=n - 1)]
-        candidates = np.array(rows)
-    else:
-        vectors = np.linalg.eigh(coupling)[1][:, ::-1][:, :4].T
-        candidates = np.stack([_ascend(coupling, np.where(v >= 0, 1.0, -1.0)) for v in vectors])
-    energy = np.einsum("ci,ij,cj->c", candidates, coupling, candidates)
-    best: Array = candidates[int(np.argmax(energy))]
-    return best
-
-
-def _ascend(coupling: Array, signs: Array) -> Array:
-    for _ in range(100):
-        support = signs * (coupling @ signs)
-        worst = int(np.argmin(support))
-        if support[worst] >= 0:
-            break
-        signs[worst] *= -1.0
-    return signs
-
-
-def _strangers(faces: list[Face], labels: dict[int, Label]) -> dict[int, Label]:
-    """Small lone faces that look and sound like neither person."""
-    distance = shape_distance(np.stack([face.shape for face in faces]))
-    total = sum(face.prominence for face in faces)
-    found = {}
-    for i, face in enumerate(faces):
-        if any(_overlap(face, other) for other in faces if other is not face) or face.prominence > 0.1 * total:
-            continue
-        worst = []
-        for person in (0, 1):
-            same = [j for j, o in enumerate(faces) if j != i and labels[o.track].person == person]
-            nats = [pair_nats(face, faces[j], float(distance[i, j]), 0.0, 0.0) for j in same]
-            worst.append(float(np.mean(nats)) if nats else 0.0)
-        if max(worst) < _NO_MATCH_NATS:
-            found[face.track] = Label(NOBODY, 1.0 - float(np.exp(max(worst))), "no_match")
-    return found
+    return _FACING_WEIGHT * float(np.tanh(-face.facing / 0.15))
 
 
 def _left_first(labels: dict[int, Label], faces: Sequence[Face]) -> dict[int, Label]:

@@ -1,12 +1,15 @@
 """assign: who are the two people, which tracks and which voice are theirs, and who speaks when.
 
-reads   ingest     video.json
-        shots      shots.parquet      (tracks never cross a shot; their shot column is used)
-        tracks     tracks.parquet     track, tick, shot, box_px
-        landmarks  landmarks.parquet  track, tick, lmk_px, lmk_z_px, ok
+reads   ingest     video.json;  with a network also ticks.parquet and pictures from the source
+        shots      panes.parquet      shot, box_px (tracks never cross a shot; their shot column is used)
+        tracks     tracks.parquet     track, tick, shot, box_px;  track_list.parquet  track, look (72)
+        landmarks  landmarks.parquet  track, tick, lmk_px, ok
         diarize    vad.parquet, voices.parquet, embeddings.parquet, voices.json
 writes  persons.parquet       person (0 is left), side, voice (-1: none linked), tracks (json list), seen_s, speak_s
-        track_person.parquet  track, person (-1: neither), confidence, reason ("third_face", "no_match", ...)
+        track_person.parquet  track, person (-1: neither), confidence (probability of that), reason (why neither:
+                              "third_face" seen together with both, "no_match" with one of them, "cutaway" alone;
+                              "photo", "inset" a second picture of somebody in view; "no_landmarks"; "ambiguous":
+                              probably one of them, but with this confidence less than min_link)
         states.parquet        tick, state (0 silence, 1 person 0, 2 person 1, 3 both), p_speak_0, p_speak_1, p_overlap,
                               p_offscreen (somebody who is neither), face_seen_0, face_seen_1, third_face
         turns.parquet         person, start_tick, end_tick, start_s, end_s, kind, gap_s, confidence
@@ -14,8 +17,10 @@ writes  persons.parquet       person (0 is left), side, voice (-1: none linked),
         exclusive.rttm        the same without overlap: the likelier of the two speaks
         turns.uem             the span that is scored: all of it
         assign.json           posterior and margin_nats of voice <-> face, contrast, hypotheses, lip normals, av_offset:
-                              ms (positive: the sound is late), sigma_ms, both null unless reason is "ok", z, solo_s
-rejects no_speech (seconds), not_a_dialogue (persons, voices), too_many_people (share of ticks with a third face),
+                              ms (positive: the sound is late), sigma_ms, both null unless reason is "ok", z, solo_s;
+                              links: tracks and seconds by reason, least confidence of a linked track
+rejects no_speech (seconds), not_a_dialogue (persons, voices), ambiguous_people (two people only if tracks are taken
+        whose link is less sure than min_link: tracks, min_link), too_many_people (share of ticks with a third face),
         voice_off (most speech comes from somebody who is neither: share),
         one_voice (one voice, and one of the two never speaks; seconds), silent_partner (a person on screen never
         speaks, but two voices are heard; seconds), ambiguous_speakers (margin, posterior, contrast)
@@ -46,7 +51,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 VOICE_FACTS = ("n_voices", "doubtful", "backend", "embedding", "cosine", "evidence_gain")
-METHOD = {"chain": "av-hmm-5", "lips": "aperture-speed-2", "link": "voice-shape-side-1"}
+METHOD = {"chain": "av-hmm-5", "lips": "aperture-speed-2", "link": "partition-posterior-2"}
 
 
 class Config(StageConfig):
@@ -55,6 +60,13 @@ class Config(StageConfig):
     min_speech_s: float = Field(1.0, ge=0, description="s of speech in the video; less is no_speech")
     min_seen_s: float = Field(1.0, ge=0, description="s that each person's face must be seen")
     min_speak_s: float = Field(0.6, ge=0, description="s that each person must speak: one short sentence")
+    min_link: float = Field(
+        0.9, ge=0.5, le=1, description="probability that a track is a person's; with less it is nobody's: ambiguous"
+    )
+    recognition_weights: str | None = Field(
+        None,
+        description="ONNX file of a face-recognition network (ArcFace: 112x112, 512 numbers): joins shape and look",
+    )
     max_third_share: float = Field(0.5, gt=0, le=1, description="of ticks with a third face; more is a panel")
     max_offscreen_share: float = Field(
         0.5, ge=0, le=1, description="of the speech that may come from off-screen; more is a narrated film"
@@ -86,10 +98,13 @@ def check_people(people: People, n_voices: int, fps: float, config: Config) -> N
     """Two people, and hardly anyone else.
 
     Raises:
-        Reject: not_a_dialogue, too_many_people.
+        Reject: not_a_dialogue, ambiguous_people, too_many_people.
     """
     seen_s = people.seen.sum(axis=0) / fps
     persons = int((seen_s >= config.min_seen_s).sum())
+    doubtful = sum(label.reason == "ambiguous" for label in people.labels.values())
+    if persons < 2 and doubtful:
+        raise Reject("ambiguous_people", persons=persons, tracks=doubtful, min_link=config.min_link)
     if persons < 2:
         raise Reject("not_a_dialogue", persons=persons, voices=n_voices, tracks=len(people.labels))
     share = float(people.third.mean())
@@ -212,8 +227,8 @@ def network_scores(inputs: Inputs, owner: dict[int, int], weights: str | None, n
 
 
 def model_files(config: Config) -> Sequence[Path]:
-    """The file whose content decides the result, if there is one."""
-    return [Path(config.asd_weights)] if config.asd_weights else []
+    """The files whose content decides the result, if there are any."""
+    return [Path(path) for path in (config.asd_weights, config.recognition_weights) if path]
 
 
 def verdict_record(answer: Answer, people: People, voices: dict[str, Any]) -> dict[str, Any]:
@@ -249,7 +264,9 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     from dialogbuild.dialogue.account import spoken_spans
     from dialogbuild.dialogue.decide import find_people, read_evidence, who_speaks
     from dialogbuild.dialogue.offsetdata import offset_record, video_offset
+    from dialogbuild.dialogue.persons import link_record
     from dialogbuild.dialogue.turns import TurnRule, rttm
+    from dialogbuild.pixels.traits import read_traits
 
     video = json.loads((inputs["ingest"] / "video.json").read_text())
     fps = video["fps"][0] / video["fps"][1]
@@ -257,7 +274,8 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     if voices["speech_s"] < config.min_speech_s:
         raise Reject("no_speech", seconds=voices["speech_s"])
     evidence = read_evidence(inputs["diarize"], inputs["tracks"], inputs["landmarks"], fps)
-    people = find_people(evidence)
+    traits = read_traits(inputs, evidence.rows, config.recognition_weights)
+    people = find_people(evidence, traits, config.min_link)
     check_people(people, voices["n_voices"], fps, config)
     weights = av.Weights(config.vad_weight, config.lip_weight, config.voice_weight, config.asd_weight)
     rule = TurnRule(config.min_on_s, config.fill_s, config.merge_s, config.backchannel_s)
@@ -278,12 +296,13 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     lead = OffsetRule(lead_ms=config.lip_lead_ms, lead_sigma_ms=config.lip_lead_sigma_ms)
     offset = video_offset(inputs["ingest"], evidence.rows, owner, answer.decoded.p_speak, lead)
     record = verdict_record(answer, people, voices)
+    record["links"] = link_record(people.labels, evidence.rows.track, fps)
     write_json(out / "assign.json", {**record, "av_offset": offset_record(offset)})
 
 
 STAGE = Stage(
     name="assign",
-    version=6,
+    version=7,
     unit="video",
     config=Config,
     run=run,

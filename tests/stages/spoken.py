@@ -47,7 +47,12 @@ def spoken(root: Path, noise_px: float = 0.25, people: Sequence[int] | None = No
     dirs = {name: root / name for name in ("root", "ingest", "shots", "tracks", "landmarks")} | {"root": root}
     for path in dirs.values():
         path.mkdir(parents=True, exist_ok=True)
-    facts = {"n_ticks": truth.n_ticks, "fps": [25, 1], "width_px": truth.spec.width_px}
+    facts = {
+        "n_ticks": truth.n_ticks,
+        "fps": [25, 1],
+        "width_px": truth.spec.width_px,
+        "height_px": truth.spec.height_px,
+    }
     time_base = [truth.time_base.numerator, truth.time_base.denominator]
     facts |= {"time_base": time_base, "start_pts": int(truth.frame_pts[0])}
     write_json(dirs["ingest"] / "video.json", facts)
@@ -64,6 +69,8 @@ def spoken(root: Path, noise_px: float = 0.25, people: Sequence[int] | None = No
             "end_tick": edges[1:].astype(np.int32),
         },
     )
+    whole = np.tile(np.array([0, 0, truth.spec.width_px, truth.spec.height_px], np.float32), (len(edges) - 1, 1))
+    write_table(dirs["shots"] / "panes.parquet", {"shot": np.arange(len(edges) - 1, dtype=np.int32), "box_px": whole})
     _write_faces(dirs, truth, shot_of, noise_px, people)
     return Spoken(dirs, truth)
 
@@ -91,6 +98,9 @@ def _write_faces(
     rows = {name: np.concatenate(parts) for name, parts in columns.items()}
     ok = np.ones(len(rows["tick"]), bool)
     write_table(dirs["tracks"] / "tracks.parquet", {n: rows[n] for n in ("track", "tick", "shot", "box_px")})
+    # nothing is drawn, so that no face has colours
+    listed = {"track": np.arange(track, dtype=np.int32), "look": np.zeros((track, 72), np.float32)}
+    write_table(dirs["tracks"] / "track_list.parquet", listed)
     face = {n: rows[n] for n in ("track", "tick", "lmk_px", "lmk_z_px")}
     write_table(dirs["landmarks"] / "landmarks.parquet", {**face, "ok": ok})
 

@@ -169,8 +169,9 @@ def test_still_lips_and_one_indistinct_voice_are_ambiguous(talk: Spoken, tmp_pat
     faces = read_table(talk.dirs["landmarks"] / "landmarks.parquet")
     faces["lmk_px"] = faces["lmk_px"].copy()
     for track in np.unique(faces["track"]):
-        mine = faces["track"] == track
-        faces["lmk_px"][mine] = faces["lmk_px"][mine][0]
+        mesh = faces["lmk_px"].reshape(-1, 478, 2)[faces["track"] == track]
+        mesh[:, [87, 14, 317]] = mesh[:, [82, 13, 312]]
+        faces["lmk_px"][faces["track"] == track] = mesh.reshape(len(mesh), -1)
     write_table(tmp_path / "landmarks" / "landmarks.parquet", faces)
     for name in ("vad", "voices", "embeddings"):
         table = read_table(talk.dirs["diarize"] / f"{name}.parquet")
