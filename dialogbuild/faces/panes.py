@@ -18,7 +18,8 @@ _NEAR = 0.01  # of the picture's side; a pane's centre this near the picture's c
 def track_views(tracks: Columns, panes: Columns, image_px: tuple[int, int]) -> tuple[Array, Array]:
     """The pane of each row's track.
 
-    No face lies across a border: a shot in which a track does has no panes after all, and is shown by one camera.
+    No face lies across a border: a shot in which a track does has no panes after all, and is shown by one camera. So is
+    one whose only pane has its centre in the picture's: bars around it say nothing of the lens.
 
     Args:
         tracks: columns track, shot, box_px (N, 4).
@@ -38,9 +39,10 @@ def track_views(tracks: Columns, panes: Columns, image_px: tuple[int, int]) -> t
         if any(_OUTSIDE < s.max(initial=0.0) < _INSIDE for s in share.values()):
             continue
         for t, rows in own.items():
-            if len(boxes) and share[t].max() >= _INSIDE:
-                pane = boxes[share[t].argmax()]
-                offset[rows], box[rows] = pane_offset(pane, image_px), pane
+            pane = boxes[share[t].argmax()] if share[t].max(initial=0.0) >= _INSIDE else whole
+            off = pane_offset(pane, image_px)
+            if len(boxes) > 1 or off.any():
+                offset[rows], box[rows] = off, pane
     return offset, box
 
 

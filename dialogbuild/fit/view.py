@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from dialogbuild.fit.clip import ClipFit
 from dialogbuild.fit.crops import Crops
 from dialogbuild.fit.evidence import Evidence
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_OFF_CENTRE = 0.5 / 12**0.5  # sigma of a pane's place in its camera's picture / its play: half of a free choice's
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,18 @@ class View:
     def shown_px(self) -> Array:
         """(T, 4) float32, ``box_px`` in the coordinates of centred landmarks."""
         return np.asarray(self.box_px - np.tile(self.offset_px, 2), np.float32)
+
+    @property
+    def centre_sigma_px(self) -> Array:
+        """(T, 2) how well the principal point is known: zero where one camera shows the whole picture.
+
+        A pane is cut from a picture of the video's shape that fills it (``camera_scale``); somebody chose where, and
+        mostly to have the person in the middle, as the camera's operator has.
+        """
+        side = (self.box_px[:, 2:] - self.box_px[:, :2]).astype(float)
+        size = np.asarray(self.image_px, float)
+        play = (side / size).max(axis=1, keepdims=True) * size - side
+        return np.asarray(_OFF_CENTRE * play)
 
     def at(self, ticks: Any) -> View:
         """The view of some ticks."""
@@ -97,3 +111,20 @@ def centred_crops(crops: Crops, view: View) -> Crops:
     last = np.maximum(np.minimum(crops.bounds[:, 2:], high), first)
     bounds = np.concatenate([first, last], axis=1).clip(0, crops.side_px).astype(np.int32)
     return replace(crops, origin_px=crops.origin_px - view.offset_px, bounds=bounds)
+
+
+def with_centre_sigma(fit: ClipFit, view: View, focal_px: float) -> ClipFit:
+    """The fit with what is not known of the principal point in the sigmas of rotation and place.
+
+    Another principal point is, to first order, a camera turned by its shift over the focal length: pitch and yaw of the
+    root, and the place across the line of sight, err by that angle.
+    """
+    angle = view.centre_sigma_px / focal_px  # (T, 2) about y, about x
+    if not angle.any():
+        return fit
+    shown = (fit.fit_ok | fit.interpolated)[:, None]
+    sigma = fit.sigma.copy()
+    for first, more in ((0, angle[:, ::-1]), (3, angle * fit.theta[:, 5:6])):
+        block = sigma[:, first : first + 2]
+        sigma[:, first : first + 2] = np.where(shown, np.hypot(block, more), block)
+    return replace(fit, sigma=sigma)

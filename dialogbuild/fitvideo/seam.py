@@ -20,7 +20,7 @@ from dialogbuild.fit.rig import Rig, model_rig
 from dialogbuild.fit.smoother import WalkSigmas, walk_sigma
 from dialogbuild.fit.track import TrackFit
 from dialogbuild.fit.uncertainty import DetectorBias, with_systematic
-from dialogbuild.fit.view import View, centred
+from dialogbuild.fit.view import View, centred, with_centre_sigma
 from dialogbuild.fitvideo.pixels import (
     LandmarkFace,
     Pictures,
@@ -127,7 +127,7 @@ def fit_faces(
             done += inner.stop - inner.start
             progress(done, total)
         shape, sigma = (face.shape, face.shape_sigma) if known is None else known.shapes[k]
-        motion = _joined([clip for clip, _ in parts])
+        motion = with_centre_sigma(_joined([clip for clip, _ in parts]), views[k], view[0])
         pixels = None if known is None else joined_tracks([t for _, t in parts if t is not None])
         fits.append(FaceFit(shape, sigma, view[0], focal_sigma_px, motion, pixels))
     return fits

@@ -18,11 +18,12 @@ writes  motion.parquet  person, tick, src_tick, frame, pts, expr (E), root_rad (
         fit.json        method and its reason; per person counts, medians and the share of ticks by reason
 
 A sigma is the root mean square over the entries of its block (of the eyes: pitch and yaw); it holds the posterior, the
-detector's constant errors and the focal length's share (``fit.uncertainty``). ``reproj_px`` is the mean landmark error
-without the outline. Colours are compared over the visible skin in display units (0 to 1), before smoothing; where
-pixels were tried and given up (``fit_reason``) the numbers are those of the attempt. The neck stays at zero: one view
-cannot tell it from the root, which carries the head's whole rotation. In a split picture everyone has a camera of their
-own, whose principal point is the pane's centre: ``transl_m`` and ``root_rad`` are in that camera's axes (``fit.view``).
+detector's constant errors, the focal length's share (``fit.uncertainty``) and a pane's centre's (``fit.view``).
+``reproj_px`` is the mean landmark error without the outline. Colours are compared over the visible skin in display
+units (0 to 1), before smoothing; where pixels were tried and given up (``fit_reason``) the numbers are those of the
+attempt. The neck stays at zero: one view cannot tell it from the root, which carries the head's whole rotation. In a
+split picture everyone has a camera of their own, whose principal point is the pane's centre: ``transl_m`` and
+``root_rad`` are in that camera's axes (``fit.view``).
 """
 
 from __future__ import annotations
@@ -276,6 +277,7 @@ class _Fitter:
         from dialogbuild.fit.rig import model_rig
         from dialogbuild.fit.smoother import WalkSigmas, walk_sigma
         from dialogbuild.fit.uncertainty import DetectorBias, with_systematic
+        from dialogbuild.fit.view import with_centre_sigma
 
         head, camera, config = self.head, self.camera, self.config
         layout = ParamLayout(head.n_expr)
@@ -296,7 +298,7 @@ class _Fitter:
             motion = fit_clip(rig, prior, lens, evidence, walk, head.lid_expr, _clip_options(config))
             motion = with_systematic(motion, DetectorBias(), camera["focal_sigma_px"] / camera["focal_px"])
             progress(1, 1)
-        return motion, pixels
+        return with_centre_sigma(motion, view, camera["focal_px"]), pixels
 
 
 def _clip_options(config: Config) -> ClipOptions:

@@ -48,11 +48,11 @@ def test_a_face_that_leans_out_of_its_pane_a_little_stays_in_it():
 
 
 def test_a_face_on_a_graphic_beside_the_panes_is_seen_by_the_pictures_own_camera():
-    middle = [(200, 0, 440, 360)]
+    beside = [(200, 0, 500, 360)]
     rows = tracks((0, 0, (20, 80, 100, 180)), (1, 0, (250, 80, 350, 180)))
-    offset, box = track_views(rows, panes(s0=middle), IMAGE)
+    offset, box = track_views(rows, panes(s0=beside), IMAGE)
     assert offset[0].tolist() == [0, 0]
-    assert box[[0, 5]].tolist() == [[0, 0, *IMAGE], [200, 0, 440, 360]]
+    assert box[[0, 5]].tolist() == [[0, 0, *IMAGE], [200, 0, 500, 360]]
 
 
 def test_a_shot_without_a_row_of_panes_is_one_camera():
@@ -77,3 +77,10 @@ def test_offsets_are_whole_pixels_and_none_for_a_line_at_the_edge(box, offset):
 def test_a_panes_camera_has_a_picture_of_the_videos_shape_that_fills_the_pane():
     boxes = np.array([(0, 0, 640, 360), (0, 0, 320, 360), (0, 0, 320, 180), (0, 90, 320, 270), (0, 3, 640, 360)])
     assert camera_scale(boxes, IMAGE).tolist() == [1.0, 1.0, 0.5, 0.5, 1.0]
+
+
+def test_bars_around_one_pane_say_nothing_of_the_lens():
+    letterbox = [(0, 40, 640, 320)]
+    offset, box = track_views(tracks((0, 0, (100, 80, 200, 200))), panes(s0=letterbox), IMAGE)
+    assert not offset.any()
+    assert (box == [0, 0, *IMAGE]).all()

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from dialogbuild.fit.clip import ClipFit, nothing
 from dialogbuild.fit.crops import Crops
 from dialogbuild.fit.evidence import Evidence
-from dialogbuild.fit.view import View, centred, centred_crops, in_picture, person_view, whole_view
+from dialogbuild.fit.view import (
+    View,
+    centred,
+    centred_crops,
+    in_picture,
+    person_view,
+    whole_view,
+    with_centre_sigma,
+)
 
 IMAGE = (640, 360)
 LEFT, RIGHT = (0, 0, 320, 360), (320, 0, 640, 360)
@@ -96,3 +107,25 @@ def test_windows_of_one_camera_and_windows_not_cut_stay_as_they_are():
     empty = Crops(plain.rgb, np.array([[-40, -40]], np.int32), 1, np.zeros((1, 4), np.int32))
     x0, y0, x1, y1 = centred_crops(empty, view_of(RIGHT)).bounds[0]
     assert (x1 - x0) * (y1 - y0) == 0
+
+
+def fit_of(n: int, depth_m: float) -> ClipFit:
+    theta = np.zeros((n, 20))
+    theta[:, 5] = depth_m
+    shown = np.arange(n) > 0
+    plain = nothing(n, 20)
+    return replace(plain, theta=theta, sigma=np.full((n, 20), 0.01) * shown[:, None], fit_ok=shown)
+
+
+def test_a_panes_centre_adds_to_the_sigmas_of_yaw_and_of_the_place_across():
+    fit = with_centre_sigma(fit_of(3, 2.0), view_of(LEFT, LEFT, LEFT), 700.0)
+    angle = 320 / 2 / 12**0.5 / 700  # half of what a pane of half the width could be cut from, evenly
+    np.testing.assert_allclose(fit.sigma[1, 1], np.hypot(0.01, angle))
+    np.testing.assert_allclose(fit.sigma[1, 3], np.hypot(0.01, 2.0 * angle))
+    assert fit.sigma[1, [0, 2, 4, 5]].tolist() == [0.01] * 4, "the pane has the picture's full height"
+    assert not fit.sigma[0].any(), "nothing is fitted there"
+
+
+def test_one_camera_adds_nothing():
+    given = fit_of(3, 2.0)
+    assert with_centre_sigma(given, whole_view(3, IMAGE), 700.0) is given
