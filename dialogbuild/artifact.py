@@ -5,9 +5,9 @@
     <work>/_quarantine/<stage>/<item>.json  a traceback; tried again on the next run
     <work>/_tmp/                            half-written work of a run that was killed: swept at the next start
 
-``key`` hashes the source's content, the stage's name and version, its config, the keys of the artefacts it reads
-and the hashes of the model files it uses. What a key does not hold (device, workers, batch size) must not
-change the result.
+``key`` hashes the source's content, the stage's name and version, the code it runs, its config, the keys of the
+artefacts it reads and the hashes of the model files it uses. What a key does not hold (device, workers, batch size)
+must not change the result.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Stage:
     """
 
     name: str
-    version: int  # bump with every change of behaviour: a stale result is worse than a slow run
+    version: int  # bump with every change of behaviour, for keys without code (``--trust-versions``, no source files)
     unit: Unit
     config: type[StageConfig]
     run: Callable[[Inputs, Path, Any], None]
@@ -117,8 +117,13 @@ def artifact_key(
     config: StageConfig,
     input_keys: Mapping[str, str],
     models: Mapping[str, str],
+    code: str,
 ) -> str:
-    """The name of a result: equal exactly when nothing that could change the result has changed. 20 hex digits."""
+    """The name of a result: equal exactly when nothing that could change the result has changed. 20 hex digits.
+
+    Args:
+        code: the ``code_digest`` of what the stage runs; empty when its source is not at hand.
+    """
     recipe = {
         "item": item,
         "source": source_sha256,
@@ -127,6 +132,7 @@ def artifact_key(
         "config": config.canonical(),
         "inputs": dict(sorted(input_keys.items())),
         "models": dict(sorted(models.items())),
+        "code": code,
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from dialogbuild import cli_video, dataset_cli, export_cli, models_cli
-from dialogbuild.cli_options import Head, Out, Quiet, Setting, Src, Workers
+from dialogbuild.cli_options import Head, Out, Quiet, Setting, Src, Trust, Workers
 from dialogbuild.errors import ConfigError, DialogbuildError, Stopped
 from dialogbuild.stages import ORDER
 
@@ -58,6 +58,7 @@ def run(
     ] = "",
     settings: Setting = None,
     quiet: Quiet = False,
+    trust_versions: Trust = False,
 ) -> None:
     """Take videos through every stage to a dataset and a report.
 
@@ -72,7 +73,8 @@ def run(
     started = _clock()
     places = Places(out)
     part = Share.parse(share)
-    finished = run_stages(_recipe(recipe, settings, head), src, places, workers, part, quiet or None)
+    chosen = _recipe(recipe, settings, head)
+    finished = run_stages(chosen, src, places, workers, part, quiet or None, trust_versions)
     if part.count == 1:
         published = finish(places, finished, src)
         _print_outcome(finished, _clock() - started)
@@ -128,13 +130,14 @@ def _run_stage(
     workers: int,
     settings: list[str] | None,
     quiet: bool,
+    trust_versions: bool,
 ) -> None:
     from dialogbuild.pipeline import Places, run_stages
     from dialogbuild.stages import upstream_of
 
     started = _clock()
     loaded = _recipe(recipe, settings, head, upstream_of(name))
-    finished = run_stages(loaded, src, Places(out), workers, quiet=quiet or None)
+    finished = run_stages(loaded, src, Places(out), workers, quiet=quiet or None, trust_versions=trust_versions)
     _print_outcome(finished, _clock() - started)
     for row in finished.entries:
         if row.stage == name and row.status == "ok":
@@ -154,8 +157,9 @@ def _stage_verb(name: str) -> None:
         workers: Workers = 0,
         settings: Setting = None,
         quiet: Quiet = False,
+        trust_versions: Trust = False,
     ) -> None:
-        _run_stage(name, src, out, recipe, head, workers, settings, quiet)
+        _run_stage(name, src, out, recipe, head, workers, settings, quiet, trust_versions)
 
     command.__doc__ = (
         f"{summary}\n\n\b\n{body}\n\nWhat the stage needs is run first; `dialogbuild settings {verb}` "

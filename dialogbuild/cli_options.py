@@ -19,4 +19,12 @@ Head = Annotated[
         help="procedural-v1 (built in), a name stored with `models add`, a FLAME file or ICT-FaceKit's folder."
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-versions",
+        envvar="DIALOGBUILD_TRUST_VERSIONS",
+        help="Keep results of other code where the stages' version numbers are the same.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dialogbuild.cli_options import Head, Quiet, Setting, Workers
+from dialogbuild.cli_options import Head, Quiet, Setting, Trust, Workers
 from dialogbuild.errors import ConfigError
 
 RunStage = Callable[..., None]
@@ -87,10 +87,12 @@ def _fit_flame_verb(run_stage: RunStage) -> Callable[..., None]:
         workers: Workers = 0,
         settings: Setting = None,
         quiet: Quiet = False,
+        trust_versions: Trust = False,
     ) -> None:
         path = Path(src)
         if path.is_dir() or (path.is_file() and recipe is not None):
-            run_stage("fit_flame", path, out or Path("out"), recipe or "demo", head, workers, settings, quiet)
+            where = out or Path("out")
+            run_stage("fit_flame", path, where, recipe or "demo", head, workers, settings, quiet, trust_versions)
             return
         from dialogbuild import fitvideo
         from dialogbuild.recipe import override
@@ -140,11 +142,12 @@ def _diarize_verb(run_stage: RunStage) -> Callable[..., None]:
         workers: Workers = 0,
         settings: Setting = None,
         quiet: Quiet = False,
+        trust_versions: Trust = False,
     ) -> None:
         if recipe is not None or src[0].is_dir():
             if len(src) > 1:
                 raise ConfigError("one folder at a time")
-            run_stage("diarize", src[0], out, recipe or "demo", None, workers, settings, quiet)
+            run_stage("diarize", src[0], out, recipe or "demo", None, workers, settings, quiet, trust_versions)
             return
         from dialogbuild import diarizevideo
         from dialogbuild.recipe import override

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _why(plan: Any, state: VideoState, stage: str, item: str, job: Job | None) -
         old = ledger.stale_keys(plan.work, stage, item, job.key)
         if not old:
             return "would run: never done for this item"
-        return "would run: " + "; ".join(ledger.differences(old[-1], dict(job.record)))
+        return "would run: " + "; ".join(ledger.differences(old[-1], dict(job.record), partial(ledger.code_of, plan)))
     outcome = state.outcomes.get((stage, item))
     if outcome is None:
         blockers = _blockers(plan, state, stage, item)
@@ -92,7 +93,7 @@ def _history(plan: Any, stage: str, item: str, outcome: Any) -> str:
     if not old or outcome.path is None:
         return ""
     new = json.loads((outcome.path / "_done.json").read_text())
-    return f"; recomputed because {'; '.join(ledger.differences(old[-1], new))}"
+    return f"; recomputed because {'; '.join(ledger.differences(old[-1], new, partial(ledger.code_of, plan)))}"
 
 
 def _blockers(plan: Any, state: VideoState, stage: str, item: str) -> list[str]:

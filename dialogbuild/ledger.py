@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dialogbuild.artifact import Outcome, read_done, read_json, write_json
+from dialogbuild.codekey import code_digest
 from dialogbuild.recipe import Recipe
-from dialogbuild.runner import VideoState
+from dialogbuild.runner import Plan, VideoState, newest_last
 
 LAST = Path("_run") / "last.json"
 FUNNEL = Path("_run") / "funnel.json"
+CODE = Path("_run") / "code"  # which modules a digest of code stands for
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,25 @@ def summary(rows: Sequence[Entry]) -> list[str]:
     return lines
 
 
-def announce(work: Path, recipe: Recipe, src: Path) -> None:
+def announce(plan: Plan, src: Path) -> None:
     """Write down what the run that starts now is: what ``status``, ``explain`` and ``gc`` compare with."""
-    (work / "_run").mkdir(parents=True, exist_ok=True)
-    stages = [stage.name for stage in recipe.stages]
-    write_json(work / LAST, {"recipe": recipe.dump(), "stages": stages, "src": str(src.resolve())})
+    recipe, work = plan.recipe, plan.work
+    (work / CODE).mkdir(parents=True, exist_ok=True)
+    for modules in plan.code.values():
+        path = _code_file(work, code_digest(modules))
+        if modules and not path.is_file():
+            write_json(path, modules)
+    last = {
+        "recipe": recipe.dump(),
+        "stages": [stage.name for stage in recipe.stages],
+        "src": str(src.resolve()),
+        "trust_versions": plan.trust_versions,
+    }
+    write_json(work / LAST, last)
+
+
+def _code_file(work: Path, digest: str) -> Path:
+    return work / CODE / f"{digest}.json"
 
 
 def save(work: Path, rows: Sequence[Entry]) -> bool:
@@ -141,17 +157,29 @@ def save(work: Path, rows: Sequence[Entry]) -> bool:
 
 def stale_keys(work: Path, stage: str, item: str, current: str | None) -> list[dict[str, Any]]:
     """Records of committed artefacts of that item whose key is not the current one, newest last."""
-    folder = work / stage / item
     found = []
-    for path in sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime) if folder.is_dir() else []:
+    for path in newest_last(work / stage / item):
         done = read_done(path)
         if done is not None and path.name != current:
             found.append(done)
     return found
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Why two keys of one item differ, in words: ``segment.min_s 5 -> 10``."""
+def code_of(plan: Plan, digest: str) -> Mapping[str, str] | None:
+    """The modules that a digest of code stands for; None when it is not on record."""
+    known = {code_digest(modules): modules for modules in plan.code.values()}
+    recorded: dict[str, str] | None = read_json(_code_file(plan.work, digest)) if digest else None
+    return known.get(digest, recorded)
+
+
+def differences(
+    old: dict[str, Any], new: dict[str, Any], modules_of: Callable[[str], Mapping[str, str] | None]
+) -> list[str]:
+    """Why two keys of one item differ, in words: ``segment.min_s 5 -> 10``, ``code changed: dialogbuild.faces.link``.
+
+    Args:
+        modules_of: what a digest of code stands for, as ``code_of`` tells.
+    """
     words = []
     if old["version"] != new["version"]:
         words.append(f"stage version {old['version']} -> {new['version']}")
@@ -167,4 +195,11 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     for name in sorted(old["models"].keys() | new["models"].keys()):
         if old["models"].get(name) != new["models"].get(name):
             words.append(f"model file {name} changed")
+    if old.get("code", "") != new["code"]:
+        before, after = modules_of(old.get("code", "")), modules_of(new["code"])
+        if before is None or after is None:
+            words.append("code changed, which is not on record")
+        else:
+            changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+            words.append(f"code changed: {', '.join(changed)}")
     return words

@@ -91,13 +91,20 @@ class Finished:
 
 @stoppable()
 def run_stages(
-    recipe: Recipe, src: Path, places: Places, workers: int = 0, share: Share | None = None, quiet: bool | None = None
+    recipe: Recipe,
+    src: Path,
+    places: Places,
+    workers: int = 0,
+    share: Share | None = None,
+    quiet: bool | None = None,
+    trust_versions: bool = False,
 ) -> Finished:
     """Take every source through the recipe's stages, as far as each gets.
 
     Args:
         workers: processes, one thread each; 0 = one per usable core. Does not change any result.
         share: the part of the sources to take; another machine takes the rest.
+        trust_versions: keep results of other code where the stages' versions are the same.
 
     Raises:
         ConfigError: nothing to do, or a setting is wrong.
@@ -108,11 +115,11 @@ def run_stages(
     hashes = f"hashes.{share.index}of{share.count}.json"
     sources, ignored = discover(src, places.work / "_run" / hashes, (places.work, places.dataset))
     mine = [source for source in sources if share.takes(source)]
-    plan = Plan(recipe, places.work)
+    plan = Plan(recipe, places.work, trust_versions)
     computed = 0
 
     with exclusive(places.work, f"{share.index}of{share.count}"), Bars(quiet) as bars:
-        ledger.announce(places.work, recipe, src)
+        ledger.announce(plan, src)
         log = RunLog(places.work, recipe)
 
         def listen(event: Event | Planned) -> None:
@@ -180,7 +187,7 @@ def survey(places: Places) -> tuple[Plan, list[VideoState], list[Any]]:
         raise ConfigError(f"nothing has run in {places.out} yet: dialogbuild run RECIPE SRC --out {places.out}")
     recipe = parse_recipe(saved["recipe"], tuple(saved["stages"]), str(last))
     sources, _ = discover(Path(saved["src"]), places.work / "_run" / "hashes.json", (places.work, places.dataset))
-    plan = Plan(recipe, places.work)
+    plan = Plan(recipe, places.work, bool(saved.get("trust_versions")))
     states = [plan.state(source) for source in sources]
     return plan, states, list(_pending(plan, states))
 

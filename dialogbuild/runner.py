@@ -6,7 +6,7 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from dialogbuild.artifact import (
     read_json,
     write_json,
 )
+from dialogbuild.codekey import code_digest, stage_code
 from dialogbuild.engines import Event, Failure, Job, LocalPool, Tick
 from dialogbuild.errors import ConfigError, DialogbuildError
 from dialogbuild.recipe import Recipe
@@ -40,6 +41,7 @@ class Planned:
 
 
 Listener = Callable[[Event | Planned], None]
+_CODE_FIELDS = {"code", "dialogbuild", "key"}
 
 
 @dataclass
@@ -63,11 +65,21 @@ class VideoState:
 
 
 class Plan:
-    """Keys and readiness: a pure reading of the recipe, the sources and what lies under ``work``."""
+    """Keys and readiness: a pure reading of the recipe, the sources, the code and what lies under ``work``.
 
-    def __init__(self, recipe: Recipe, work: Path) -> None:
+    Args:
+        trust_versions: take over a result that other code made, if the stage's version and all else is the same.
+
+    Attributes:
+        code: by stage, the digest of every module that it runs.
+    """
+
+    def __init__(self, recipe: Recipe, work: Path, trust_versions: bool = False) -> None:
         self.recipe = recipe
         self.work = work
+        self.trust_versions = trust_versions
+        self.code = {stage.name: stage_code(stage.run.__module__) for stage in recipe.stages}
+        self._digests = {name: code_digest(modules) for name, modules in self.code.items()}
         self._models = {stage.name: self._hash_models(stage) for stage in recipe.stages}
 
     def _hash_models(self, stage: Stage) -> dict[str, str]:
@@ -108,11 +120,13 @@ class Plan:
         config = self.recipe.configs[stage.name]
         keys = {name: outcome.key for name, outcome in inputs.items()}
         models = {**self._models[stage.name], **_hashes(stage.video_files(config, state.source.path))}
-        key = artifact_key(stage, item, state.source.sha256, config, keys, models)
+        code = self._digests[stage.name]
+        key = artifact_key(stage, item, state.source.sha256, config, keys, models, code)
         record = {
             "stage": stage.name,
             "version": stage.version,
             "dialogbuild": __version__,
+            "code": code,
             "item": item,
             "video_id": state.source.video_id,
             "key": key,
@@ -139,11 +153,20 @@ class Plan:
                 if inputs is None:
                     continue
                 job = self.job(stage, item, state, inputs)
-                cached = cached_outcome(job)
+                cached = cached_outcome(job) or (self._of_other_code(job) if self.trust_versions else None)
                 if cached is None:
                     yield job
                 else:
                     state.outcomes[stage.name, item] = cached
+
+    def _of_other_code(self, job: Job) -> Outcome | None:
+        """The newest committed outcome of which all but the code is as the job's."""
+        wanted = {name: value for name, value in job.record.items() if name not in _CODE_FIELDS}
+        for path in newest_last(self.work / job.stage / job.item)[::-1]:
+            done = read_done(path)
+            if done is not None and {name: done.get(name) for name in wanted} == wanted:
+                return _outcome(job, path, done)
+        return None
 
 
 def _hashes(files: Sequence[Path]) -> dict[str, str]:
@@ -163,9 +186,18 @@ def cached_outcome(job: Job) -> Outcome | None:
     """The committed outcome of a job, or None when it has to run."""
     path = artifact_dir(job.work, job.stage, job.item, job.key)
     done = read_done(path)
-    if done is None:
-        return None
-    return Outcome(job.stage, job.item, job.key, done["status"], path, done["reason"], done["values"], done["wall_s"])
+    return None if done is None else _outcome(job, path, done)
+
+
+def _outcome(job: Job, path: Path, done: Mapping[str, Any]) -> Outcome:
+    return Outcome(job.stage, job.item, path.name, done["status"], path, done["reason"], done["values"], done["wall_s"])
+
+
+def newest_last(folder: Path) -> list[Path]:
+    """The artefacts of one item by the time of their commit; none where the folder is absent."""
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
 
 
 def quarantine_file(work: Path, stage: str, item: str) -> Path:

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("synth",),
     ("render",),
     ("media", "head", "faces"),
-    ("artifact", "tables"),
+    ("artifact", "tables", "codekey"),
     ("config",),
     ("errors",),
     ("__init__",),

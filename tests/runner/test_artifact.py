@@ -22,9 +22,20 @@ def stage(run: object, version: int = 1) -> Stage:
 
 
 def key(**change: object) -> str:
-    base = {"item": "i", "source": "x", "config": Config(), "inputs": {"t": "1"}, "models": {}, "version": 1} | change
+    base = {
+        "item": "i",
+        "source": "x",
+        "config": Config(),
+        "inputs": {"t": "1"},
+        "models": {},
+        "version": 1,
+        "code": "c",
+    }
+    base |= change
     made = stage(lambda *_: None, base["version"])  # type: ignore[arg-type]
-    return artifact_key(made, base["item"], base["source"], base["config"], base["inputs"], base["models"])  # type: ignore[arg-type]
+    return artifact_key(
+        made, base["item"], base["source"], base["config"], base["inputs"], base["models"], base["code"]
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +47,7 @@ def key(**change: object) -> str:
         {"inputs": {"t": "2"}},
         {"models": {"m": "1"}},
         {"version": 2},
+        {"code": "d"},
     ],
 )
 def test_whatever_could_change_the_result_changes_the_key(change: dict[str, object]) -> None:

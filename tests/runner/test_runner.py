@@ -243,8 +243,9 @@ def test_a_full_run_and_a_share_exclude_each_other_but_shares_do_not(tmp_path: P
 
 def test_explain_differences_are_words() -> None:
     old = {"stage": "s", "version": 1, "source_sha256": "x", "config": {"a": 1}, "inputs": {"t": "k"}, "models": {}}
+    old["code"] = "c"
     new = {**old, "version": 2, "config": {"a": 2}, "inputs": {"t": "l"}}
     from dialogbuild.ledger import differences
 
-    assert differences(old, new) == ["stage version 1 -> 2", "s.a 1 -> 2", "its input from t changed"]
+    assert differences(old, new, lambda _: None) == ["stage version 1 -> 2", "s.a 1 -> 2", "its input from t changed"]
     assert explain.status_lines.__doc__
