@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dialogbuild.faces import mp
+from dialogbuild.faces.labels import MASK_SIDE
 from dialogbuild.faces.mirror import PARTNER
 
 N_LANDMARKS = 478
-MASK_SIDE = 64  # cells; a mask of 512 bytes per face-frame
 INPUT_SIDE = 320  # px; the mesh network sees 192 px of which the face fills two thirds, so no detail is lost
 
 Crop = npt.NDArray[np.float32]  # (4,): cx, cy, side in px of the image, roll in rad
@@ -85,7 +85,10 @@ class FaceMesher:
             rgb: (H, W, 3) uint8 whole image.
             crop: (4,) centre and side in px.
         """
-        view = cut(rgb, crop)
+        return self.in_view(cut(rgb, crop), crop)
+
+    def in_view(self, view: npt.NDArray[np.uint8], crop: Crop) -> Mesh | None:
+        """The same for a crop that is already cut out: ``view`` is what ``cut`` gives for it."""
         views = [view, np.ascontiguousarray(view[:, ::-1])]
         answers = []
         for model, image in zip(self._models, views, strict=False):
@@ -131,17 +134,7 @@ class PersonMasker:
         """Forget the last frame: the model blends it into the next mask."""
         self._model.reset()
 
-    def __call__(self, rgb: npt.NDArray[np.uint8], crop: Crop) -> npt.NDArray[np.bool_]:
-        """The mask over the crop. -> (64, 64) bool, row 0 at the crop's top."""
-        soft = mp.process(self._model, cut(rgb, crop, 256)).segmentation_mask
+    def __call__(self, view: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """The mask over a crop, from what ``cut`` gives for it. -> (64, 64) bool, row 0 at the crop's top."""
+        soft = mp.process(self._model, cv2.resize(view, (256, 256), interpolation=cv2.INTER_AREA)).segmentation_mask
         return np.asarray(cv2.resize(soft, (MASK_SIDE, MASK_SIDE), interpolation=cv2.INTER_AREA) > 0.5)
-
-
-def pack_mask(mask: npt.NDArray[np.bool_]) -> bytes:
-    """A (64, 64) bool mask as 512 bytes, row by row, most significant bit first."""
-    return np.packbits(mask).tobytes()
-
-
-def unpack_mask(packed: bytes) -> npt.NDArray[np.bool_]:
-    """The inverse of ``pack_mask``: 512 bytes -> (64, 64) bool."""
-    return np.unpackbits(np.frombuffer(packed, np.uint8)).reshape(MASK_SIDE, MASK_SIDE).astype(bool)

@@ -26,7 +26,7 @@ def solutions() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet():
         try:
-            from mediapipe.python.solutions import face_detection, face_mesh, selfie_segmentation
+            from mediapipe.python.solutions import face_detection, face_mesh, hands, selfie_segmentation
         except ImportError as error:
             raise MissingPart(
                 "faces need mediapipe 0.10.21, the last release with its models inside: "
@@ -36,6 +36,7 @@ def solutions() -> Any:
     class Solutions:
         FaceDetection = face_detection.FaceDetection
         FaceMesh = face_mesh.FaceMesh
+        Hands = hands.Hands
         SelfieSegmentation = selfie_segmentation.SelfieSegmentation
 
     return Solutions

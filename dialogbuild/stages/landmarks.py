@@ -1,12 +1,14 @@
-"""landmarks: 478 points with irises, and a person mask, for every tick of every track.
+"""landmarks: 478 points with irises, and a map of what each crop shows, for every tick of every track.
 
 reads   ingest  ticks.parquet, video.json
         tracks  tracks.parquet     track, tick, box_px, score
 writes  landmarks.parquet          same rows: track, tick, lmk_px (478 x 2, px of the source frame), lmk_z_px (478),
                                    presence (overlap of the landmarks' box with the tracked box, 0..1), ok,
                                    spread_px (disagreement of the mesh with itself in a mirror; 0 when not mirrored),
-                                   crop_px (cx, cy, side, roll), mask_bits (64 x 64 bits over the crop); with a second
-                                   opinion disagree (fraction of the outer-eye distance, -1 where none was asked for)
+                                   crop_px (cx, cy, side, roll), mask_bits and mask_parts (64 x 64 cells over the crop:
+                                   face, hair, clothes, in front; ``faces.labels``), occluded (share of the face's
+                                   outline that something is in front of, 0..1); with a second opinion disagree
+                                   (fraction of the outer-eye distance, -1 where none was asked for)
 rejects no_landmarks (boxes, but no face mesh in any of them)
 """
 
@@ -16,6 +18,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +33,8 @@ from dialogbuild.media.reader import VideoReader
 from dialogbuild.tables import Columns, read_table, write_table
 
 if TYPE_CHECKING:
+    from dialogbuild.faces.maskmaker import MaskMaker
+    from dialogbuild.faces.mesh import Mesh
     from dialogbuild.faces.second_opinion import SecondOpinion
 
 N_LANDMARKS = 478
@@ -43,6 +48,14 @@ class Config(StageConfig):
     min_presence: float = Field(0.3, ge=0, lt=1, description="overlap with the tracked box; less is another face")
     mirrored: bool = Field(True, description="also look in a mirror and average: cancels the mesh's left-right bias")
     mask_every_ticks: int = Field(5, ge=1, description="ticks between person masks; shoulders and hair move slowly")
+    hands_every_ticks: int = Field(
+        5,
+        ge=0,
+        description="ticks between looks for hands, which go on at every tick while one is at the face; 0 = never",
+    )
+    parsing_weights: str | None = Field(
+        None, description="ONNX network of 19 CelebAMask-HQ classes, 512 x 512, that labels the crops; none = colours"
+    )
     second_opinion: Literal["none", "face_alignment"] = Field(
         "none", description="another detector, whose distance from the mesh becomes a quality number"
     )
@@ -106,14 +119,19 @@ class _Faces:
             self._free.append(self._busy.pop(track))
 
 
-def measure(
-    inputs: Inputs, rows: Columns, config: Config
-) -> Iterator[tuple[int, Any, npt.NDArray[np.float32], bytes, float]]:
-    """Run the mesh over all rows in one pass over the video.
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """What one row gave: the mesh, if any, the crop, and how far a second opinion is off (-1 = not asked)."""
 
-    Yields (row, mesh or None, crop, mask bits, disagreement of the second opinion or -1).
-    """
-    from dialogbuild.faces.mesh import pack_mask, square_crop
+    row: int
+    mesh: Mesh | None
+    crop: npt.NDArray[np.float32]
+    disagree: float
+
+
+def measure(inputs: Inputs, rows: Columns, config: Config, maker: MaskMaker, stack: ExitStack) -> Iterator[_Row]:
+    """Run the mesh over all rows in one pass over the video, and show ``maker`` what it needs."""
+    from dialogbuild.faces.mesh import cut, square_crop
 
     smooth = np.empty_like(rows["box_px"])
     for track in np.unique(rows["track"]):
@@ -123,26 +141,35 @@ def measure(
     for row, tick in enumerate(rows["tick"]):
         at[int(tick)].append(row)
     ticks = np.array(sorted(at), np.int32)
-    last_mask: dict[int, bytes] = {}
     pts = read_table(inputs["ingest"] / "ticks.parquet")["pts"]
     stream = json.loads((inputs["ingest"] / "video.json").read_text())["stream"]
-    with ExitStack() as stack:
-        video = stack.enter_context(VideoReader(inputs.source, stream))
-        faces, second = _Faces(stack, config.mirrored), _second_opinion(config)
-        for done, (_, rgb) in enumerate(video.frames(pts[ticks].tolist())):
-            tick = int(ticks[done])
-            faces.release_except({int(rows["track"][row]) for row in at[tick]})
-            for row in at[tick]:
-                track = int(rows["track"][row])
-                mesher, masker = faces.of(track)
-                crop = square_crop(smooth[row], config.crop_scale)
-                if track not in last_mask or tick % config.mask_every_ticks == 0:
-                    last_mask[track] = pack_mask(masker(rgb, crop))
-                mesh = mesher(rgb, crop)
-                asked = second is not None and mesh is not None and tick % config.second_opinion_every == 0
-                disagree = _disagreement(second, rgb, smooth[row], mesh) if asked else -1.0
-                yield row, mesh, crop, last_mask[track], disagree
-            inputs.progress(done + 1, len(ticks))
+    video = stack.enter_context(VideoReader(inputs.source, stream))
+    faces, second = _Faces(stack, config.mirrored), _second_opinion(config)
+    for done, (_, rgb) in enumerate(video.frames(pts[ticks].tolist())):
+        tick = int(ticks[done])
+        faces.release_except({int(rows["track"][row]) for row in at[tick]})
+        for row in at[tick]:
+            track = int(rows["track"][row])
+            mesher, masker = faces.of(track)
+            crop = square_crop(smooth[row], config.crop_scale)
+            view = cut(rgb, crop)
+            mesh = mesher.in_view(view, crop)
+            maker.look(row, track, tick, rgb, view, crop, None if mesh is None else mesh.points_px, masker)
+            asked = second is not None and mesh is not None and tick % config.second_opinion_every == 0
+            disagree = _disagreement(second, rgb, smooth[row], mesh) if asked else -1.0
+            yield _Row(row, mesh, crop, disagree)
+        inputs.progress(done + 1, len(ticks))
+
+
+def _maker(config: Config, stack: ExitStack, n: int) -> MaskMaker:
+    from dialogbuild.faces.maskmaker import MaskMaker
+
+    parser = None
+    if config.parsing_weights:
+        from dialogbuild.faces.parsing import FaceParser
+
+        parser = FaceParser(config.parsing_weights)
+    return MaskMaker(stack, n, config.mask_every_ticks, config.hands_every_ticks, parser)
 
 
 def _second_opinion(config: Config) -> SecondOpinion | None:
@@ -169,18 +196,21 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     crops = np.zeros((n, 4), np.float32)
     overlap = np.zeros(n, np.float32)
     spread = np.zeros(n, np.float32)
-    masks = np.empty(n, object)
     disagree = np.full(n, -1, np.float32)
-    for row, mesh, crop, mask, apart in measure(inputs, rows, config):
-        crops[row], masks[row], disagree[row] = crop, mask, apart
-        if mesh is not None:
-            lmk_px[row], lmk_z_px[row] = mesh.points_px.reshape(-1), mesh.z_px
-            spread[row] = mesh.spread_px
-            overlap[row] = presence(mesh.points_px, rows["box_px"][row])
+    with ExitStack() as stack:
+        maker = _maker(config, stack, n)
+        for found in measure(inputs, rows, config, maker, stack):
+            row, mesh = found.row, found.mesh
+            crops[row], disagree[row] = found.crop, found.disagree
+            if mesh is not None:
+                lmk_px[row], lmk_z_px[row] = mesh.points_px.reshape(-1), mesh.z_px
+                spread[row] = mesh.spread_px
+                overlap[row] = presence(mesh.points_px, rows["box_px"][row])
     ok = overlap >= config.min_presence
     if not ok.any():
         raise Reject("no_landmarks", boxes=n)
     lmk_px[~ok], lmk_z_px[~ok], disagree[~ok] = 0, 0, -1
+    maps = maker.finish(rows["track"], rows["tick"], rows["box_px"], lmk_px.reshape(n, -1, 2), crops, ok)
     write_table(
         out / "landmarks.parquet",
         {
@@ -192,21 +222,27 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
             "ok": ok,
             "spread_px": spread,
             "crop_px": crops,
-            "mask_bits": masks,
+            "mask_bits": maps.person_bits,
+            "mask_parts": maps.part_bits,
+            "occluded": maps.occluded,
             **({} if config.second_opinion == "none" else {"disagree": disagree}),
         },
     )
 
 
 def model_files(config: Config) -> list[Path]:
-    """The networks of the mesh, of the person mask, and of the second opinion where one is asked for."""
+    """The networks of the mesh, the person mask, hands, and of a second opinion and a parser where asked for."""
     from dialogbuild.faces.mp import model_files as networks
+    from dialogbuild.faces.onnx import existing
     from dialogbuild.faces.second_opinion import weights_file
 
-    files = networks("face_detection", "face_landmark", "selfie_segmentation")
+    hands = ("palm_detection", "hand_landmark") if config.hands_every_ticks else ()
+    files = networks("face_detection", "face_landmark", "selfie_segmentation", *hands)
+    if config.parsing_weights:
+        files.append(existing(config.parsing_weights))
     return files if config.second_opinion == "none" else [*files, weights_file(config.second_opinion_weights)]
 
 
 STAGE = Stage(
-    name="landmarks", version=2, unit="video", config=Config, run=run, reads=("ingest", "tracks"), models=model_files
+    name="landmarks", version=3, unit="video", config=Config, run=run, reads=("ingest", "tracks"), models=model_files
 )

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dialogbuild.faces.mesh import FaceMesher, cut, pack_mask, square_crop, to_image, unmirror, unpack_mask
+from dialogbuild.faces.labels import pack_mask, unpack_mask
+from dialogbuild.faces.mesh import FaceMesher, cut, square_crop, to_image, unmirror
 from dialogbuild.faces.mirror import PARTNER
 from dialogbuild.head import load_head
 from dialogbuild.media.reader import VideoReader
