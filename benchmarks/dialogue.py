@@ -26,7 +26,7 @@ import json
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,6 +44,7 @@ from dialogbuild.dialogue.backends.offline import voice_activity
 from dialogbuild.dialogue.decide import Answer, find_people, read_evidence, who_speaks
 from dialogbuild.dialogue.turns import TurnRule, intervals
 from dialogbuild.errors import Reject
+from dialogbuild.pixels.traits import read_traits
 from dialogbuild.stages import assign, diarize
 from dialogbuild.tables import read_table
 
@@ -81,6 +82,7 @@ def listen(talk: Talk, condition: str, weights: av.Weights) -> Scored:
         inputs = Inputs(talk.name, talk.name, Path("talk.mp4"), dirs)
         diarize.run(inputs, dirs["diarize"], diarize.Config())
         evidence = read_evidence(dirs["diarize"], dirs["tracks"], dirs["landmarks"], 25.0)
+        evidence = replace(evidence, traits=read_traits(inputs, evidence.rows, None))
         people = find_people(evidence)
         rule = TurnRule(config.min_on_s, config.fill_s, config.merge_s, config.backchannel_s)
         answer = who_speaks(evidence, people, weights, rule)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ class Evidence:
         embedding, centre_s: (W, D) unit voice vectors and the middles of their windows, (W,) ascending.
         both: (T,) nats for two voices at once; None where the diarizer does not hear overlap.
         rows: the faces' landmarks, in few numbers per row; box_px (N, 4) and shot (N,) of the same rows.
+        traits: of each track's face, as far as they are known.
     """
 
     fps: float
@@ -41,6 +42,7 @@ class Evidence:
     box_px: Array
     shot: Array
     both: Array | None = None
+    traits: Mapping[int, Traits] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,15 +104,14 @@ def heard_together(voices: Columns) -> Array:
     return nats
 
 
-def find_people(e: Evidence, traits: Mapping[int, Traits] | None = None, min_link: float = persons.MIN_LINK) -> People:
+def find_people(e: Evidence, min_link: float = persons.MIN_LINK) -> People:
     """Link the tracks to the two people; a track without landmarks is nobody's.
 
     Args:
-        traits: what is known of each track's face beyond its place, lips and voice.
         min_link: probability below which a track is nobody's rather than perhaps the wrong person's.
     """
     n_ticks = len(e.p_speech)
-    faces, motions = facedata.make_faces(e.rows, e.box_px, e.shot, e.p_speech, e.voice_llr, e.fps, traits)
+    faces, motions = facedata.make_faces(e.rows, e.box_px, e.shot, e.p_speech, e.voice_llr, e.fps, e.traits)
     labels = persons.link_tracks(faces, min_link)
     third = persons.third_face_ticks(faces, labels, n_ticks)
     whose = {track: label.person for track, label in labels.items()}

@@ -2,8 +2,9 @@
 
 Shape and colours are log-normal distances; their two distributions, of one person seen twice and of two people, were
 measured (docs/decisions/010-same-person.md) on generated dialogues and on five real faces, and then widened: generated
-people keep their light, their clothes and their lens from shot to shot, real ones do not. No single kind of evidence
-decides alone: each is cut off at the nats of an error that happens one time in ten to twenty.
+people keep their light, their clothes and their lens from shot to shot, real ones do not. No kind of evidence decides
+alone: each is cut off at the nats of an error that happens one time in four (for one person: two shots of one camera
+are nearly the same picture and prove less than their distance says) to one in twenty (against).
 """
 
 from __future__ import annotations
@@ -40,14 +41,15 @@ class LogNormalRatio:
 
     Attributes:
         same, same_sd, other, other_sd: mean and deviation of ``log d`` for one person, and for two people.
-        most: nats, either way, that the ratio may reach.
+        most_for, most_against: nats that the ratio may reach.
     """
 
     same: float
     same_sd: float
     other: float
     other_sd: float
-    most: float
+    most_for: float
+    most_against: float
 
     def __call__(self, distance: Array) -> Array:
         """Nats for one person; monotone (the wider normal would win again far out), 0 where the distance is NaN."""
@@ -55,7 +57,7 @@ class LogNormalRatio:
         x = np.clip(x, *self._turning_points())
         nats = np.log(self.other_sd / self.same_sd)
         nats = nats + 0.5 * (((x - self.other) / self.other_sd) ** 2 - ((x - self.same) / self.same_sd) ** 2)
-        out: Array = np.where(np.isnan(distance), 0.0, np.clip(nats, -self.most, self.most))
+        out: Array = np.where(np.isnan(distance), 0.0, np.clip(nats, -self.most_against, self.most_for))
         return out
 
     def _turning_points(self) -> tuple[float, float]:
@@ -67,14 +69,14 @@ class LogNormalRatio:
         return (-np.inf, vertex) if a > b else (vertex, np.inf)
 
 
-SHAPE = LogNormalRatio(same=-1.05, same_sd=0.6, other=0.0, other_sd=0.4, most=3.0)
+SHAPE = LogNormalRatio(same=-1.05, same_sd=0.6, other=0.0, other_sd=0.4, most_for=1.5, most_against=3.0)
 """Of ``shape_distance``: 0.14 (one pose) to 0.4 (turned by 40 degrees) on generated people, 0.5 on real ones, against
 0.8 and 1.2 for two people."""
 
-LOOK = LogNormalRatio(same=-2.0, same_sd=0.7, other=-1.0, other_sd=0.45, most=1.2)
-"""Of one zone's Hellinger distance: 0.05 and 0.4 on generated people, so widened to 0.14 and 0.37."""
+LOOK = LogNormalRatio(same=-2.0, same_sd=0.7, other=-1.0, other_sd=0.45, most_for=0.6, most_against=0.9)
+"""Of one zone's Hellinger distance: 0.05 and 0.4 on generated people, so widened to 0.14 and 0.37. The
+zones share one light, so that each may say less than it knows."""
 
-_LOOK_WEIGHT = 0.7  # the zones share one light
 _PLACE_NATS, _PLACE_RADII = 0.5, 0.25
 _COSINE_SLOPE, _COSINE_EVEN, _COSINE_MOST = 16.0, 0.3, 5.0
 
@@ -129,51 +131,63 @@ def place_nats(place: Array) -> Array:
     return nats
 
 
-def likeness_nats(traits: Sequence[Traits], place: Array) -> Array:
-    """Nats for one person rather than two, all kinds together; what is missing in one of the two says nothing.
+def likeness_nats(traits: Sequence[Traits], place: Array) -> tuple[Array, Array]:
+    """Nats for one person rather than two, each kind by itself.
 
     Args:
         traits: of K faces.
         place: (K, 3) x, y, side, px.
 
     Returns:
-        (K, K), symmetric, zero on the diagonal.
+        nats (Q, K, K), symmetric, zero on the diagonal and where the kind is not known of one of the two; and of which
+        faces it is known, (Q, K) bool. Kinds: place, shape, hair, face, clothes, embedding.
     """
-    total = place_nats(place)
-    for nats_of in (_shape_nats, _look_nats, _embedding_nats):
-        total = total + nats_of(traits)
-    np.fill_diagonal(total, 0.0)
-    return total
+    count = len(traits)
+    kinds = [
+        (place_nats(place), np.ones(count, bool)),
+        _shape_nats(traits),
+        *_look_nats(traits),
+        _embedding_nats(traits),
+    ]
+    nats, has = (np.stack(parts) for parts in zip(*kinds, strict=True))
+    nats[:, np.arange(count), np.arange(count)] = 0.0
+    return nats, has
 
 
-def _shape_nats(traits: Sequence[Traits]) -> Array:
+def _shape_nats(traits: Sequence[Traits]) -> tuple[Array, Array]:
     known = [(i, t.shape, t.shape_sigma) for i, t in enumerate(traits) if t.shape is not None]
     if not known:
-        return np.zeros((len(traits), len(traits)))
+        return _spread(np.zeros((0, 0)), (), len(traits))
     at, shapes, sigmas = zip(*known, strict=True)
     return _spread(SHAPE(shape_distance(np.stack(shapes), np.stack(sigmas))), at, len(traits))
 
 
-def _look_nats(traits: Sequence[Traits]) -> Array:
+def _look_nats(traits: Sequence[Traits]) -> list[tuple[Array, Array]]:
     known = [(i, t.look) for i, t in enumerate(traits) if t.look is not None]
     if not known:
-        return np.zeros((len(traits), len(traits)))
+        return [_spread(np.zeros((0, 0)), (), len(traits))] * N_ZONES
     at, looks = zip(*known, strict=True)
-    zones = LOOK(look_distance(np.stack(looks)))
-    return _spread(_LOOK_WEIGHT * zones.sum(axis=2), at, len(traits))
+    distance = look_distance(np.stack(looks))
+    out = []
+    for zone in range(N_ZONES):
+        seen = np.flatnonzero(np.isfinite(np.diagonal(distance[:, :, zone])))
+        out.append(_spread(LOOK(distance[np.ix_(seen, seen)][:, :, zone]), np.asarray(at)[seen], len(traits)))
+    return out
 
 
-def _embedding_nats(traits: Sequence[Traits]) -> Array:
+def _embedding_nats(traits: Sequence[Traits]) -> tuple[Array, Array]:
     known = [(i, t.embedding) for i, t in enumerate(traits) if t.embedding is not None]
     if not known:
-        return np.zeros((len(traits), len(traits)))
+        return _spread(np.zeros((0, 0)), (), len(traits))
     at, embeddings = zip(*known, strict=True)
     unit = np.stack(embeddings).astype(np.float64)
     return _spread(cosine_nats(unit @ unit.T), at, len(traits))
 
 
-def _spread(nats: Array, at: Sequence[int], count: int) -> Array:
-    """The (k, k) ratios of the faces ``at``, among all; 0 elsewhere. -> (count, count)."""
-    out = np.zeros((count, count))
-    out[np.ix_(at, at)] = nats
-    return out
+def _spread(nats: Array, at: Sequence[int] | Array, count: int) -> tuple[Array, Array]:
+    """The (k, k) ratios of the faces ``at`` among all, 0 elsewhere, and which they are. -> (count, count), (count,)."""
+    out, known = np.zeros((count, count)), np.zeros(count, bool)
+    index = np.asarray(at, np.int64)
+    out[np.ix_(index, index)] = nats
+    known[index] = True
+    return out, known

@@ -2,11 +2,11 @@
 
 A labelling's log probability has four parts.
 
-* Likeness. The members of a person look like one person. With n members and pairwise log-likelihood ratios L (same
-  against different people), the log-likelihood ratio of "one person" against "n people" is ``2 / n`` times the sum of L
-  over the pairs: exactly so where L is a constant minus a squared distance (a Gaussian with unknown mean), because the
-  scatter about the mean is ``1 / n`` times the sum of squared pair distances. Adding all pairs up instead would count
-  each face's own error n - 1 times.
+* Likeness. The members of a person look like one person. For each kind of likeness, with n members of which it is known
+  and pairwise log-likelihood ratios L (same against different people), the log-likelihood ratio of "one person" against
+  "n people" is ``2 / n`` times the sum of L over the pairs: exactly so where L is a constant minus a squared distance
+  (a Gaussian with unknown mean), because the scatter about the mean is ``1 / n`` times the sum of squared distances.
+  Adding all pairs up instead would count each face's own error n - 1 times.
 * Signs. Left or right, voice 0 or voice 1: each face has log-odds; which of the two persons is which is unknown, and
   summed out: ``log cosh``.
 * Place. What is known of a face before anything is compared: that it is somebody of the dialogue.
@@ -35,13 +35,16 @@ class Linkage:
     """What is known of K faces.
 
     Attributes:
-        likeness: (K, K) nats that two faces are one person rather than two, symmetric.
+        likeness: (Q, K, K) nats that two faces are one person rather than two, one matrix per kind; symmetric, zero on
+            the diagonal and where the kind is not known of one of the two.
+        has: (Q, K) bool, the kind is known of the face.
         conflict: (K, K) bool, in view at once.
         signs: (M, K) nats; each row tells the two persons apart in one way, either way round.
         member: (K,) nats for a person of the dialogue rather than somebody else.
     """
 
     likeness: Array
+    has: Array
     conflict: Array
     signs: Array
     member: Array
@@ -53,14 +56,14 @@ class _Beam:
 
     label: Array  # (H, K) 0, 1, NOBODY; NOBODY where not yet reached
     counts: Array  # (H, K) bool, likeness counted
-    pairs: Array  # (H, 2) sum of likeness within each person
-    size: Array  # (H, 2) members whose likeness counts
+    pairs: Array  # (H, 2, Q) sum of each kind of likeness within each person
+    size: Array  # (H, 2, Q) members that it is the sum over
     sums: Array  # (H, M) signs of person 0 minus those of person 1
     base: Array  # (H,) the rest
 
     def score(self) -> Array:
         """(H,) log probability, unnormalised."""
-        likeness = (2.0 * self.pairs / np.maximum(self.size, 1)).sum(axis=1)
+        likeness = (2.0 * self.pairs / np.maximum(self.size, 1)).sum(axis=(1, 2))
         half = 0.5 * np.abs(self.sums)
         signs = half + np.log1p(np.exp(-2.0 * half)) - np.log(2.0)
         total: Array = self.base + likeness + signs.sum(axis=1)
@@ -96,12 +99,12 @@ def label_posterior(known: Linkage, order: Array) -> tuple[Array, Array]:
 
 
 def _start(known: Linkage) -> _Beam:
-    faces, signs = len(known.member), len(known.signs)
+    faces, signs, kinds = len(known.member), len(known.signs), len(known.has)
     return _Beam(
         label=np.full((1, faces), NOBODY),
         counts=np.zeros((1, faces), bool),
-        pairs=np.zeros((1, 2)),
-        size=np.zeros((1, 2), np.int64),
+        pairs=np.zeros((1, 2, kinds)),
+        size=np.zeros((1, 2, kinds), np.int64),
         sums=np.zeros((1, signs)),
         base=np.zeros(1),
     )
@@ -124,8 +127,8 @@ def _labelled(beam: _Beam, known: Linkage, face: int, person: int, counts: bool)
     label, counted = beam.label.copy(), beam.counts.copy()
     pairs, size, base = beam.pairs.copy(), beam.size.copy(), beam.base + known.member[face]
     if counts:
-        pairs[:, person] += ((beam.label == person) & beam.counts) @ known.likeness[face]
-        size[:, person] += 1
+        pairs[:, person] += ((beam.label == person) & beam.counts) @ known.likeness[:, face].T
+        size[:, person] += known.has[:, face]
     else:
         base = base + _UNRELIABLE_NATS
     label[:, face], counted[:, face] = person, counts
@@ -181,8 +184,8 @@ def _state(label: Array, counts: Array, known: Linkage, skip: int) -> _Beam:
     label, counts = label.copy(), counts.copy()
     label[skip], counts[skip] = NOBODY, False
     inside = [(label == person) & counts for person in (0, 1)]
-    pairs = [0.5 * float(known.likeness[np.ix_(own, own)].sum() - np.trace(known.likeness[np.ix_(own, own)]))
-             for own in inside]  # fmt: skip
+    pairs = [0.5 * known.likeness[:, own][:, :, own].sum(axis=(1, 2)) for own in inside]
+    size = [known.has[:, own].sum(axis=1) for own in inside]
     sums = known.signs @ (1.0 * (label == 0) - 1.0 * (label == 1))
     member = float(known.member[label != NOBODY].sum())
     doubted = int(((label != NOBODY) & ~counts).sum())
@@ -190,7 +193,7 @@ def _state(label: Array, counts: Array, known: Linkage, skip: int) -> _Beam:
         label[None],
         counts[None],
         np.array([pairs]),
-        np.array([[int(own.sum()) for own in inside]]),
+        np.array([size]),
         sums[None],
         np.array([member + doubted * _UNRELIABLE_NATS]),
     )

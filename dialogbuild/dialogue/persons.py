@@ -20,6 +20,7 @@ _GOES_ON_TICKS, _GOES_ON_SIZES = 25, 0.5  # a track that begins where another on
 _MEMBER_NATS = 2.2  # nine close-ups in ten show one of the two
 _SHARE_NATS, _CUTAWAY_SHARE = 6.0, 0.1  # a cutaway is short; who is seen for longer than this is less likely one
 _RIVAL_NATS, _MOST_RIVAL_NATS = 12.0, 12.0  # of three faces the picture is about the two larger ones
+_TOGETHER_NATS, _SMALLER_NATS, _AS_LARGE = 1.5, 2.0, 0.7  # two of like size in one picture talk to each other
 _LINE_NATS = 1.1  # the camera crosses the line in one shot in ten; half of log 9, because both sides move at once
 _FACING_WEIGHT = 0.95
 _VOICE_NATS = 3.0  # one track in twenty has another's voice: an overlap, a wrong cluster
@@ -193,8 +194,9 @@ def _linkage(faces: list[Face]) -> Linkage:
     ticks = len(np.unique(np.concatenate([f.ticks for f in faces])))
     share = np.array([len(f.ticks) / ticks for f in faces])
     member = _MEMBER_NATS + _SHARE_NATS * np.maximum(share - _CUTAWAY_SHARE, 0.0)
-    member += _rivalry(np.array([f.prominence for f in faces]), conflict)
-    return Linkage(likeness_nats([f.traits for f in faces], place), conflict, np.stack([voice, side]), member)
+    member += _rivalry(np.array([f.prominence for f in faces]), conflict) + _company(place[:, 2], conflict)
+    likeness, has = likeness_nats([f.traits for f in faces], place)
+    return Linkage(likeness, has, conflict, np.stack([voice, side]), member)
 
 
 def _rivalry(prominence: Array, conflict: Array) -> Array:
@@ -206,6 +208,15 @@ def _rivalry(prominence: Array, conflict: Array) -> Array:
             lead = np.log(prominence[at] / max(float(rivals[1]), 1e-9))
             out[at] = np.clip(_RIVAL_NATS * lead, -_MOST_RIVAL_NATS, 0.0)
     return out
+
+
+def _company(size: Array, conflict: Array) -> Array:
+    """What speaks for a face that shares the picture with a face of about its size, nats. (K,), (K, K) -> (K,)."""
+    largest = np.where(conflict, size, 0.0).max(axis=1, initial=0.0)
+    smaller = np.minimum(0.0, np.log(size / np.maximum(_AS_LARGE * largest, 1e-9)))
+    together = np.maximum(_TOGETHER_NATS + _SMALLER_NATS * smaller, -_TOGETHER_NATS)
+    nats: Array = np.where(largest > 0, together, 0.0)
+    return nats
 
 
 def _side(face: Face, partners: list[Face]) -> float:

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -274,8 +275,8 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     if voices["speech_s"] < config.min_speech_s:
         raise Reject("no_speech", seconds=voices["speech_s"])
     evidence = read_evidence(inputs["diarize"], inputs["tracks"], inputs["landmarks"], fps)
-    traits = read_traits(inputs, evidence.rows, config.recognition_weights)
-    people = find_people(evidence, traits, config.min_link)
+    evidence = replace(evidence, traits=read_traits(inputs, evidence.rows, config.recognition_weights))
+    people = find_people(evidence, config.min_link)
     check_people(people, voices["n_voices"], fps, config)
     weights = av.Weights(config.vad_weight, config.lip_weight, config.voice_weight, config.asd_weight)
     rule = TurnRule(config.min_on_s, config.fill_s, config.merge_s, config.backchannel_s)

@@ -1,20 +1,25 @@
 """Tracks to people across cuts; where clips are cut."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dialogbuild.dialogue import clips, faceshape, persons
+from dialogbuild.dialogue import clips, persons
+from dialogbuild.dialogue.likeness import Traits
 
-SHAPES = np.random.default_rng(0).normal(size=(3, 26, 3)) * 0.02 + np.random.default_rng(1).normal(size=(26, 3))
+SHAPES = np.random.default_rng(0).normal(size=(3, 32)) * 0.7
 
 
 def face(
     track: int, shot: int, span: tuple[int, int], x: float, who: int, voice: float = 0.0, size: float = 100.0
 ) -> persons.Face:
     ticks = np.arange(*span)
-    noise = np.random.default_rng(100 + track).normal(size=(26, 3)) * 0.003
+    noise = np.random.default_rng(100 + track).normal(size=32) * 0.08
+    traits = Traits(SHAPES[who] + noise, np.full(32, 0.6))
+    sizes = np.full(len(ticks), size)
     return persons.Face(
-        track, shot, ticks, np.full(len(ticks), x), np.full(len(ticks), size), SHAPES[who] + noise, 0.0, voice
+        track, shot, ticks, np.full(len(ticks), x), np.full(len(ticks), 200.0), sizes, 0.0, voice, traits
     )
 
 
@@ -80,7 +85,8 @@ def test_two_tracks_on_screen_at_once_are_never_one_person() -> None:
         for k in (0, 1):
             faces.append(face(2 * shot + k, shot, (shot * 20, shot * 20 + 20), 100 + 300 * k, 0, rng.normal() * 3))
     found = people(*faces)
-    assert all(found[2 * shot] != found[2 * shot + 1] for shot in range(9))
+    assert all({found[2 * shot], found[2 * shot + 1]} not in ({0}, {1}) for shot in range(9))
+    assert set(found.values()) >= {0, 1}
 
 
 def test_a_lone_face_is_one_person() -> None:
@@ -91,27 +97,15 @@ def test_a_lone_face_is_one_person() -> None:
 
 def test_confidence_falls_when_nothing_tells_the_people_apart() -> None:
     clear = persons.link_tracks([face(i, i, (i * 50, i * 50 + 50), 300, i % 2, (4.0, -4.0)[i % 2]) for i in range(4)])
-    blank = [face(i, i, (i * 50, i * 50 + 50), 300, 0) for i in range(2)]
-    far = [persons.Face(f.track, f.shot, f.ticks, f.x_px, f.size_px, f.shape + k * 0.03 / 3**0.5, 0.0, 0.0)
-           for k, f in enumerate(blank)]  # fmt: skip
-    vague = persons.link_tracks(far)
+    blank = [replace(face(i, i, (i * 50, i * 50 + 50), 300 + 200 * i, 0), traits=Traits()) for i in range(2)]
     assert min(label.confidence for label in clear.values()) > 0.95
-    assert max(label.confidence for label in vague.values()) < 0.75
+    assert {label.reason for label in persons.link_tracks(blank).values()} == {"ambiguous"}
 
 
 def test_facing_is_positive_towards_the_images_right() -> None:
     points = np.zeros((1, 478, 2))
     points[0, 454, 0], points[0, 1, 0] = 100.0, 70.0
     assert persons.facing(points)[0] == pytest.approx(0.4)
-
-
-def test_a_turned_and_scaled_shape_is_the_same_shape() -> None:
-    points = np.random.default_rng(2).normal(size=(1, 478, 3))
-    angle = 0.4
-    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-    other = 2.5 * points @ turn.T + 30.0
-    shapes = [faceshape.rigid_points(p[:, :, :2], p[:, :, 2]) for p in (points, other)]
-    assert faceshape.shape_distance(faceshape.mean_shapes(shapes))[0, 1] < 1e-6
 
 
 RULE = clips.ClipRule(min_ticks=100, max_ticks=300, cut_cost=25.0, hard_cost=100.0)
