@@ -11,7 +11,7 @@ export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: demo test test-slow shard check format report bench-accuracy bench-fit bench-dialogue bench-reader docs clean
+.PHONY: demo test test-slow shard check format report bench-accuracy bench-fit bench-dialogue bench-reader bench-tracks docs clean
 
 demo: $(VENV)/ready
 	$(BIN)/dialogbuild demo --out out/demo
@@ -45,6 +45,9 @@ bench-dialogue: $(VENV)/ready
 
 bench-reader: $(VENV)/ready
 	$(BIN)/python benchmarks/reader.py
+
+bench-tracks: $(VENV)/ready
+	$(BIN)/python benchmarks/tracks.py --link --cache out/bench-tracks
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
