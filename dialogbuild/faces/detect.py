@@ -1,10 +1,10 @@
 """Faces in one image: mediapipe's short- and full-range detectors, on the whole picture, on tiles, and around a place.
 
-Smallest scores of four rendered people, by width of the face at 1280 x 720 (``benchmarks/tracks.py --see`` prints the
-table): the whole picture shrunk to the short-range model's 128 px shows faces from about 160 px, to the full-range
-model's 192 px from about 50 px and not in profile; tiles of the picture's height show 33 px; and a square of four face
-widths around a place where a face is expected shows every size down to 33 px and every yaw to 75 degrees, in 2 ms.
-Hence: search the whole picture now and then, and look closely where faces were.
+On rendered people at 1280 x 720: the whole picture shrunk to the short-range model's 128 px shows faces from about
+160 px, to the full-range model's 192 px from about 50 px and not in profile; the short-range model on tiles of a third
+of the height shows 40 px; and on a square of four face widths around a place where a face is expected it shows every
+size down to 33 px and every yaw to 75 degrees, in 2 ms. Hence: search the whole picture now and then, and look closely
+where faces were.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Boxes = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 _AROUND = 4.0  # face widths: 2.5 sees a frontal face as well, but a turned one worse (0.79 against 0.90)
 _AROUND_SIDE = 256  # px; the network sees 128
-_TILE_OVERLAP = 0.2  # of a tile's side; a face of that size is whole in one of them
+_TILES_HIGH = 3  # tile sides per shorter side of the picture: 128 px of network for 240 px of a 720p picture
+_TILE_OVERLAP = 0.3  # of a tile's side; a face of that size is whole in one of them
 _NOSE_LEAD = 1.4  # half ear distances by which the nose tip lies before the ears
 _SAME = 0.5  # box sides between the middles of two boxes that are one face
 
@@ -82,12 +83,13 @@ class FaceDetector:
         """Search the whole picture, best first.
 
         The full-range model sees small faces and misses tight close-ups, the short-range model the reverse, so both
-        look (8 ms); ``tiles`` adds the full-range model on overlapping squares (6 ms each), for the smallest.
+        look (8 ms); ``tiles`` adds the short-range model on overlapping squares (2 ms each, 32 for 16:9), for the
+        smallest.
         """
         views = [(self._short, rgb, (0, 0)), (self._full, rgb, (0, 0))]
         if tiles:
             corners, side = tile_corners(rgb.shape[1], rgb.shape[0])
-            views += [(self._full, np.ascontiguousarray(rgb[y : y + side, x : x + side]), (x, y)) for x, y in corners]
+            views += [(self._short, np.ascontiguousarray(rgb[y : y + side, x : x + side]), (x, y)) for x, y in corners]
         return distinct(Sightings.join([_run(model, view, corner) for model, view, corner in views]))
 
     def around(self, rgb: Image, box_px: Boxes) -> Sightings:
@@ -121,13 +123,14 @@ def merge(first: Sightings, second: Sightings) -> Sightings:
 
 
 def tile_corners(width_px: int, height_px: int) -> tuple[list[tuple[int, int]], int]:
-    """Top left corners (x, y) of overlapping squares that cover a picture, and their side; none for a square one."""
-    side, longer = min(width_px, height_px), max(width_px, height_px)
-    steps = int(np.ceil((longer - side) / (side * (1 - _TILE_OVERLAP)) - 1e-9))
-    if steps == 0:
-        return [], side
-    places = [round(k * (longer - side) / steps) for k in range(steps + 1)]
-    return [(p, 0) if width_px >= height_px else (0, p) for p in places], side
+    """Top left corners (x, y) of overlapping squares that cover a picture, and their side."""
+    side = max(min(width_px, height_px) // _TILES_HIGH, 1)
+
+    def starts(length_px: int) -> list[int]:
+        steps = int(np.ceil((length_px - side) / (side * (1 - _TILE_OVERLAP)) - 1e-9))
+        return [round(k * (length_px - side) / steps) for k in range(steps + 1)]
+
+    return [(x, y) for y in starts(height_px) for x in starts(width_px)], side
 
 
 def turn_rad(points_px: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -42,8 +42,9 @@ class LinkRule:
     """When two sightings are of one face.
 
     Attributes:
-        step_ticks: ticks between looks.
+        step_ticks: ticks between looks; one may fail within a tracklet.
         max_cost: ``match_cost`` of neighbouring looks above which they are not the same face.
+        strong: sightings of a tracklet that is surely a face; shorter ones are linked after these.
         margin: by which the next best partner must cost more.
         reach_ticks: after this long out of sight a face is a new one.
         min_nats: by which the best assignment must beat the best without a link; 3 is odds of 20 to 1.
@@ -54,6 +55,7 @@ class LinkRule:
     step_ticks: int
     max_cost: float = 0.8
     margin: float = 0.4
+    strong: int = 5
     reach_ticks: int = 750
     min_nats: float = 3.0
     area_px: float = 1280.0 * 720.0
@@ -81,19 +83,64 @@ def link(seen: Sighted, rule: LinkRule) -> list[Track]:
     """
     pieces = tracklets(seen, rule)
     worth = link_worth(seen, pieces, rule)
-    successor, sure = assign(worth, rule.min_nats)
-    starts = set(range(len(pieces))) - {s for s in successor if s >= 0}
-    tracks = []
-    for piece in starts:
-        rows, certain = [pieces[piece]], [np.ones(len(pieces[piece]))]
-        while (following := successor[piece]) >= 0:
-            ones = np.ones(len(pieces[following]))
-            ones[0] = sure[piece]
-            rows.append(pieces[following])
-            certain.append(ones)
-            piece = following
-        tracks.append(Track(np.concatenate(rows), np.concatenate(certain)))
+    strong = np.flatnonzero([len(piece) >= rule.strong for piece in pieces])
+    successor, sure = assign(worth[np.ix_(strong, strong)], rule.min_nats)
+    chains = _chains([int(k) for k in strong], [-1 if s < 0 else int(strong[s]) for s in successor], sure)
+    weak = [k for k in range(len(pieces)) if len(pieces[k]) < rule.strong]
+    for piece in sorted(weak, key=lambda k: -len(pieces[k])):
+        _attach(piece, chains, pieces, worth, seen.tick, rule.min_nats)
+    tracks = [_track(chain, pieces) for chain in chains]
     return sorted(tracks, key=lambda t: (int(seen.tick[t.rows[0]]), float(seen.box_px[t.rows[0], 0])))
+
+
+Chain = list[tuple[int, float]]
+"""Tracklets in order, each with how sure it is that it continues the one before."""
+
+
+def _chains(strong: list[int], successor: list[int], sure: Floats) -> list[Chain]:
+    following = dict(zip(strong, zip(successor, sure.tolist(), strict=True), strict=True))
+    chains = []
+    for first in set(strong) - set(successor):
+        chain, piece = [(first, 1.0)], first
+        while following[piece][0] >= 0:
+            chain.append(following[piece])
+            piece = chain[-1][0]
+        chains.append(chain)
+    return chains
+
+
+def _attach(
+    piece: int, chains: list[Chain], pieces: Sequence[Rows], worth: Floats, tick: npt.NDArray[np.int32], min_nats: float
+) -> None:
+    """Put a weak tracklet into the chain that it surely belongs to, in place; else it is a chain of its own."""
+    first, last = int(tick[pieces[piece][0]]), int(tick[pieces[piece][-1]])
+    gains: list[tuple[float, int, int]] = []
+    for number, chain in enumerate(chains):
+        at = sum(int(tick[pieces[k][-1]]) < first for k, _ in chain)
+        before, after = chain[at - 1][0] if at else None, chain[at][0] if at < len(chain) else None
+        if after is not None and int(tick[pieces[after][0]]) <= last:
+            continue
+        gain = (worth[before, piece] if before is not None else 0.0) + (
+            worth[piece, after] if after is not None else 0.0
+        )
+        if before is not None and after is not None:
+            gain -= worth[before, after]
+        gains.append((float(gain), number, at))
+    gains.sort(reverse=True)
+    lead = gains[0][0] - max([0.0, *(gain for gain, _, _ in gains[1:2])]) if gains else -np.inf
+    if lead < min_nats:
+        chains.append([(piece, 1.0)])
+        return
+    _, number, at = gains[0]
+    chain, certain = chains[number], float(1.0 / (1.0 + np.exp(-lead)))
+    if at < len(chain):
+        chain[at] = (chain[at][0], min(chain[at][1], certain) if at else certain)
+    chain.insert(at, (piece, certain if at else 1.0))
+
+
+def _track(chain: Chain, pieces: Sequence[Rows]) -> Track:
+    sure = np.concatenate([np.r_[certain, np.ones(len(pieces[piece]) - 1)] for piece, certain in chain])
+    return Track(np.concatenate([pieces[piece] for piece, _ in chain]), sure)
 
 
 def match_cost(predicted: Boxes, seen: Boxes) -> Floats:
@@ -119,30 +166,46 @@ def tracklets(seen: Sighted, rule: LinkRule) -> list[Rows]:
     done: list[list[int]] = []
     for tick in np.unique(seen.tick):
         here = np.flatnonzero(seen.tick == tick)
-        late = [run for run in open_ if tick - seen.tick[run[-1]] > rule.step_ticks]
-        done += late
-        runs = [run for run in open_ if tick - seen.tick[run[-1]] <= rule.step_ticks]
-        pairs = _clear_pairs(seen, runs, here, int(tick), rule)
-        done += [run for k, run in enumerate(runs) if k not in pairs]
-        open_ = []
+        reach = 2 * rule.step_ticks
+        done += [run for run in open_ if tick - seen.tick[run[-1]] > reach]
+        runs = [run for run in open_ if tick - seen.tick[run[-1]] <= reach]
+        pairs, doubtful = _clear_pairs(seen, runs, here, int(tick), rule)
         for k, j in pairs.items():
             runs[k].append(int(here[j]))
-            open_.append(runs[k])
+        done += [run for k, run in enumerate(runs) if k in doubtful]
+        open_ = [run for k, run in enumerate(runs) if k not in doubtful]
         open_ += [[int(row)] for j, row in enumerate(here) if j not in pairs.values()]
     return [np.array(run, np.intp) for run in sorted(done + open_, key=lambda run: run[0])]
 
 
-def _clear_pairs(seen: Sighted, runs: list[list[int]], here: Rows, tick: int, rule: LinkRule) -> dict[int, int]:
+def _clear_pairs(
+    seen: Sighted, runs: list[list[int]], here: Rows, tick: int, rule: LinkRule
+) -> tuple[dict[int, int], set[int]]:
+    """Run -> sighting where there is no doubt; and the runs that end because there is."""
     if not runs or not len(here):
-        return {}
+        return {}, set()
     predicted = np.stack([_ahead(seen, run, tick) for run in runs])
-    cost = match_cost(predicted, seen.box_px[here])
-    pairs = {}
+    changed = np.stack([_look_change(seen, run, here) for run in runs])
+    cost = match_cost(predicted, seen.box_px[here]) + changed
+    pairs, doubtful = {}, set()
     for k, j in zip(*linear_sum_assignment(np.minimum(cost, 10 * rule.max_cost)), strict=True):
+        if cost[k, j] > rule.max_cost:
+            doubtful |= {int(k)} if cost[k, j] - changed[k, j] <= rule.max_cost else set()
+            continue
         others = np.concatenate([np.delete(cost[k], j), np.delete(cost[:, j], k), [np.inf]])
-        if cost[k, j] <= rule.max_cost and others.min() - cost[k, j] >= rule.margin:
+        if others.min() - cost[k, j] >= rule.margin:
             pairs[int(k)] = int(j)
-    return pairs
+        else:
+            doubtful.add(int(k))
+    return pairs, doubtful
+
+
+def _look_change(seen: Sighted, run: list[int], here: Rows) -> Floats:
+    """What a sudden change of colours adds to the cost: another face has come before this one. (len(here),)."""
+    zones = zone_distance(mean_look(seen.look[run[-5:]])[None], seen.look[here])
+    known = np.isfinite(zones)
+    mean = np.where(known, zones, 0.0).sum(1) / np.maximum(known.sum(1), 1)
+    return np.asarray(np.clip(4.0 * (mean - 0.25), 0.0, 1.0), np.float64)
 
 
 def _ahead(seen: Sighted, run: list[int], tick: int) -> npt.NDArray[np.float32]:

@@ -30,11 +30,12 @@ from dialogbuild.config import StageConfig
 from dialogbuild.errors import Reject
 from dialogbuild.faces import link
 from dialogbuild.faces.appearance import LOOK_SIZE, describe, mean_look
-from dialogbuild.faces.detect import Sightings, turn_rad
-from dialogbuild.media.reader import VideoReader
+from dialogbuild.faces.detect import Sightings, covered, turn_rad
+from dialogbuild.media.chosen import open_video
 from dialogbuild.tables import Columns, read_table, write_table
 
 Ticks = npt.NDArray[np.int32]
+_PLAIN_TURN_RAD = 0.8  # beyond, the middle of the box shows hair
 
 
 class Config(StageConfig):
@@ -75,11 +76,15 @@ def looked_at(start: int, stop: int, every: int) -> Ticks:
     return np.asarray(np.unique(np.append(np.arange(start, stop, every), stop - 1)), np.int32)
 
 
-def keep_track(ticks: Ticks, config: Config) -> bool:
-    """Whether a track is a face and not flicker, from the ticks at which it was seen; holes count for nothing."""
+def keep_track(ticks: Ticks, shot_ticks: int, config: Config) -> bool:
+    """Whether a track is a face and not flicker, from the ticks at which it was seen; holes count for nothing.
+
+    In a shot that is itself shorter than ``min_track_ticks`` a face must be there nearly all the time.
+    """
     steps = np.diff(ticks)
     shown = int(ticks[-1] - ticks[0]) + 1 - int((steps[steps > config.max_gap_ticks] - 1).sum())
-    return shown >= config.min_track_ticks and len(ticks) >= config.min_detected * np.ceil(shown / config.every_ticks)
+    needed = min(config.min_track_ticks, int(0.9 * shot_ticks))
+    return shown >= needed and len(ticks) >= config.min_detected * np.ceil(shown / config.every_ticks)
 
 
 def shot_rows(seen: Seen, tracks: list[link.Track], shot: int, span: tuple[int, int], config: Config) -> Columns:
@@ -127,17 +132,25 @@ def track_list(rows: Columns) -> Columns:
     }
 
 
+def looks_of(rgb: npt.NDArray[np.uint8], faces: Sightings) -> npt.NDArray[np.float32]:
+    """Colours of every face, (N, 72); zero, which is unknown, where it is turned away or another face comes near."""
+    looks = np.array([describe(rgb, box) for box in faces.box_px], np.float32).reshape(-1, LOOK_SIZE)
+    near = covered(faces.box_px, faces.box_px)
+    np.fill_diagonal(near, 0)
+    looks[(near > 0.1).any(axis=1) | (np.abs(turn_rad(faces.points_px)) > _PLAIN_TURN_RAD)] = 0
+    return looks
+
+
 def look(inputs: Inputs, spans: list[tuple[int, int]], config: Config) -> Iterator[Seen]:
     """Everything seen in each shot, in one pass over the video."""
     from dialogbuild.faces.detect import FaceDetector
     from dialogbuild.faces.lookout import Lookout, SearchRule
 
     pts = read_table(inputs["ingest"] / "ticks.parquet")["pts"]
-    stream = json.loads((inputs["ingest"] / "video.json").read_text())["stream"]
     looks = [looked_at(start, stop, config.every_ticks) for start, stop in spans]
     rule = SearchRule(config.search_ticks, config.tile_ticks, hold_ticks=config.max_gap_ticks)
     done, total = 0, sum(len(ticks) for ticks in looks)
-    with VideoReader(inputs.source, stream) as video, FaceDetector(config.min_score) as detector:
+    with open_video(inputs.source, inputs["ingest"]) as video, FaceDetector(config.min_score) as detector:
         frames = video.frames(pts[np.concatenate(looks)].tolist())
         lookout = Lookout(detector, rule)
         for ticks in looks:
@@ -146,8 +159,7 @@ def look(inputs: Inputs, spans: list[tuple[int, int]], config: Config) -> Iterat
             for tick, (_, rgb) in zip(ticks.tolist(), frames, strict=False):
                 faces = lookout(rgb, tick)
                 faces = faces.pick((faces.box_px[:, 3] - faces.box_px[:, 1]) >= config.min_face_px)
-                colours = np.array([describe(rgb, box) for box in faces.box_px], np.float32).reshape(-1, LOOK_SIZE)
-                found.append((tick, faces, colours))
+                found.append((tick, faces, looks_of(rgb, faces)))
                 done += 1
                 inputs.progress(done, total)
             yield _gather(found)
@@ -176,7 +188,8 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     boxes = n_tracks = 0
     for shot, span, seen in zip(shots["shot"], spans, look(inputs, spans, config), strict=True):
         boxes += len(seen.sighted.tick)
-        tracks = [t for t in link.link(seen.sighted, rule) if keep_track(seen.sighted.tick[t.rows], config)]
+        found = [(t, seen.sighted.tick[t.rows]) for t in link.link(seen.sighted, rule)]
+        tracks = [track for track, at in found if keep_track(at, span[1] - span[0], config)]
         if not tracks:
             continue
         rows = shot_rows(seen, tracks, int(shot), span, config)
