@@ -58,7 +58,7 @@ def explain_lines(out: Path, item: str) -> list[str]:
         raise ConfigError(f"no item {item!r}" if not matches else f"{item!r} fits several: {', '.join(matches[:9])}")
     name = chosen[0]
     state = next(s for s in states if name == s.source.video_id or name in s.clips())
-    lines = [f"{name}  from {state.source.path}"]
+    lines = [f"{name}  from {state.source.path}", *_reader_note(state)]
     for stage in plan.recipe.stages:
         target = state.source.video_id if stage.unit == "video" else name
         if stage.unit == "clip" and target == state.source.video_id:
@@ -66,6 +66,18 @@ def explain_lines(out: Path, item: str) -> list[str]:
         job = next((j for j in jobs if (j.stage, j.item) == (stage.name, target)), None)
         lines.append(f"  {stage.name:<10} {_why(plan, state, stage.name, target, job)}")
     return lines
+
+
+def _reader_note(state: VideoState) -> list[str]:
+    """That another reader reads the video than the settings say, and why."""
+    ingest = state.outcomes.get(("ingest", state.source.video_id))
+    video = read_json(ingest.path / "video.json", {}) if ingest is not None and ingest.path is not None else {}
+    refused = video.get("reader_refused")
+    return (
+        [f"  read with {video['reader']}: the reader that the settings name gets it wrong: {refused}"]
+        if refused
+        else []
+    )
 
 
 def _why(plan: Any, state: VideoState, stage: str, item: str, job: Job | None) -> str:

@@ -156,7 +156,7 @@ class Material:
     """All that is known of a video before the fit.
 
     Attributes:
-        video: the record ``video.json``.
+        ingest: the artefact that says how the source is read;  video: its record ``video.json``.
         ticks: columns tick, frame, pts of every tick.
         shots: (n, 2) first and last + 1 tick of each shot.
         keys: stage name to the key of its artefact.
@@ -164,6 +164,7 @@ class Material:
     """
 
     source: Path
+    ingest: Path
     video: dict[str, Any]
     ticks: Columns
     shots: Array
@@ -193,10 +194,10 @@ class Material:
         self, start: int, stop: int, every: int = 1, size_px: tuple[int, int] | None = None
     ) -> Iterator[tuple[int, Array]]:
         """(tick, rgb (H, W, 3) uint8) for every n-th tick of [start, stop), as displayed, scaled to ``size_px``."""
-        from dialogbuild.media.reader import VideoReader
+        from dialogbuild.media.chosen import open_video
 
         wanted = np.arange(start, stop, every)
-        with VideoReader(self.source, self.video["stream"], size_px) as video:
+        with open_video(self.source, self.ingest, size_px) as video:
             for tick, (_, rgb) in zip(wanted, video.frames(self.ticks["pts"][wanted].tolist()), strict=True):
                 yield int(tick), rgb
 
@@ -215,6 +216,7 @@ def load_material(source: Path, found: dict[str, Path]) -> Material:
     faces = tuple(Face(k, s, (track,), a, b) for k, (s, _, track, a, b) in enumerate(sorted(spans)))
     return Material(
         source=source,
+        ingest=found["ingest"],
         video=json.loads((found["ingest"] / "video.json").read_text()),
         ticks=timeline,
         shots=np.stack([shots["start_tick"], shots["end_tick"]], axis=1),

@@ -31,6 +31,7 @@ def follow(
     person: int,
     shape: Array,
     source: Path,
+    ingest: Path,
     pts: Array,
     start_tick: int,
     evidence: Evidence,
@@ -45,6 +46,7 @@ def follow(
 
     Args:
         looks: the identity's file;  shape: (S,).
+        ingest: the video's artefact, which says how it is read.
         pts: presentation stamp of each of the video's ticks;  start_tick: where the evidence begins.
         evidence: centred by ``view``.
         options: levels ask for at most the points that the looks have; the last takes all.
@@ -60,7 +62,7 @@ def follow(
     _, face_px = start_pose(rig.with_shape(shape), camera, evidence.landmarks_px[evidence.usable])
     ticks = np.arange(start_tick, start_tick + len(evidence.usable))
     faces = Faces(ticks, evidence.landmarks_px, evidence.usable, float(np.median(face_px)), view)
-    crops = cut_windows(source, pts, [faces])[0]
+    crops = cut_windows(source, ingest, pts, [faces])[0]
     cut_s = time.perf_counter() - began
     who = assemble_person(model, spec.build(model), rig, shape, by_person[person])
     options = replace(options, levels=_levels(options, spec.n_points))

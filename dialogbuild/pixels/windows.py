@@ -33,18 +33,23 @@ class Faces:
 
 
 def cut_windows(
-    source: Path, pts: Array, people: Sequence[Faces], progress: Callable[[int, int], None] = lambda done, total: None
+    source: Path,
+    ingest: Path,
+    pts: Array,
+    people: Sequence[Faces],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Crops]:
     """A centred window per person and tick, of one size per person. The video is decoded once for all of them.
 
     Args:
+        ingest: the video's artefact, which says how it is read.
         pts: presentation stamp of each of the video's ticks.
         progress: called with pictures done and pictures in all.
 
     Raises:
         LookupError: a tick's frame is not in the video.
     """
-    from dialogbuild.media.reader import VideoReader
+    from dialogbuild.media.chosen import open_video
 
     plans = [plan_windows(in_picture(p.landmarks_px, p.view), p.usable, p.face_px) for p in people]
     out = [
@@ -54,7 +59,7 @@ def cut_windows(
     row = [dict(zip(p.ticks[p.usable].tolist(), np.flatnonzero(p.usable).tolist(), strict=True)) for p in people]
     wanted = sorted(set().union(*row))
     one = np.ones(1, bool)
-    with VideoReader(source) as video:
+    with open_video(source, ingest) as video:
         for done, (tick, (_, picture)) in enumerate(zip(wanted, video.frames(pts[wanted].tolist()), strict=True)):
             for crops, rows in zip(out, row, strict=True):
                 if tick in rows:

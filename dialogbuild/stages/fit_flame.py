@@ -13,7 +13,7 @@ writes  motion.parquet  person, tick, src_tick, frame, pts, expr (E), root_rad (
                         eyes_rad (6), lids (2), transl_m (3), sigma_root_rad, sigma_transl_m, sigma_expr,
                         sigma_jaw_rad, sigma_eyes_rad, sigma_lip_mm, sigma_lid_mm, sigma_face_mm, reproj_px,
                         colour_l1, colour_psnr_db, visible_frac, iterations, fit_reason
-                        (``dataset.schema.FIT_REASONS``), valid (bits), cx_px, cy_px (principal point); every person
+                        (``dataset.schema.FIT_REASONS``), cx_px, cy_px (principal point), valid (bits); every person
                         and tick has a row
         fit.json        method and its reason; per person counts, medians and the share of ticks by reason
 
@@ -289,8 +289,8 @@ class _Fitter:
             from dialogbuild.pixels.follow import follow
 
             pixels, _ = follow(
-                head, self.looks, person, shape, self.inputs.source, self.pts, start, evidence, view, prior, lens, walk,
-                _track_options(config), progress,
+                head, self.looks, person, shape, self.inputs.source, self.inputs["ingest"], self.pts, start, evidence,
+                view, prior, lens, walk, _track_options(config), progress,
             )  # fmt: skip
             motion = pixels.clip
         else:

@@ -253,7 +253,7 @@ def _photometric(
         chosen.append(seen)
         faces.append(windows.Faces(seen.ticks, seen.landmarks_px, np.ones(len(seen.ticks), bool), face_px, seen.view))
     pts = read_table(inputs["ingest"] / "ticks.parquet", ["pts"])["pts"]
-    crops = windows.cut_windows(inputs.source, pts, faces, inputs.progress)
+    crops = windows.cut_windows(inputs.source, inputs["ingest"], pts, faces, inputs.progress)
     people = [Keyframes(s.theta, s.landmarks_px, c) for s, c in zip(chosen, crops, strict=True)]
     spec, options = looks.SurfaceSpec(config.surface_points), _options(config, measured.camera_scale)
     surface = spec.build(head)

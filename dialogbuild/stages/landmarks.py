@@ -14,7 +14,6 @@ rejects no_landmarks (boxes, but no face mesh in any of them)
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -29,7 +28,7 @@ from pydantic import Field, model_validator
 from dialogbuild.artifact import Inputs, Stage
 from dialogbuild.config import StageConfig
 from dialogbuild.errors import Reject
-from dialogbuild.media.reader import VideoReader
+from dialogbuild.media.chosen import open_video
 from dialogbuild.tables import Columns, read_table, write_table
 
 if TYPE_CHECKING:
@@ -142,8 +141,7 @@ def measure(inputs: Inputs, rows: Columns, config: Config, maker: MaskMaker, sta
         at[int(tick)].append(row)
     ticks = np.array(sorted(at), np.int32)
     pts = read_table(inputs["ingest"] / "ticks.parquet")["pts"]
-    stream = json.loads((inputs["ingest"] / "video.json").read_text())["stream"]
-    video = stack.enter_context(VideoReader(inputs.source, stream))
+    video = stack.enter_context(open_video(inputs.source, inputs["ingest"]))
     faces, second = _Faces(stack, config.mirrored), _second_opinion(config)
     for done, (_, rgb) in enumerate(video.frames(pts[ticks].tolist())):
         tick = int(ticks[done])

@@ -301,11 +301,11 @@ def _patch(p: _Person, columns: Columns, config: Config) -> tuple[Array, Array]:
 
 
 def _frames(inputs: Inputs, start: int, end: int, config: Config) -> Iterator[tuple[int, Array]]:
-    from dialogbuild.media.reader import VideoReader
+    from dialogbuild.media.chosen import open_video
 
     pts = read_table(inputs["ingest"] / "ticks.parquet", ["pts"])["pts"][start:end]
     wanted = np.arange(0, end - start, config.pixels_every_ticks)
-    with VideoReader(inputs.source) as video:
+    with open_video(inputs.source, inputs["ingest"]) as video:
         for done, (tick, (_, rgb)) in enumerate(zip(wanted, video.frames(pts[wanted].tolist()), strict=True)):
             yield int(tick), rgb
             inputs.progress(done + 1, len(wanted))

@@ -79,15 +79,14 @@ def _span(inputs: Inputs) -> tuple[int, int, int]:
 
 
 def _crop_frames(
-    source: Path, ticks: Columns, span: tuple[int, int], matrices: NDArray[Any], shown: NDArray[np.bool_]
+    inputs: Inputs, ticks: Columns, span: tuple[int, int], matrices: NDArray[Any], shown: NDArray[np.bool_]
 ) -> Iterator[NDArray[np.uint8]]:
     """One crop per tick; black where the person is not shown, so that no crop ever holds somebody else's face."""
-    from dialogbuild.media.reader import VideoReader
+    from dialogbuild.media.chosen import open_video
 
     black = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
-    with VideoReader(source) as reader:
-        for tick, image in reader.iter_ticks(ticks, *span):
-            k = tick - span[0]
+    with open_video(inputs.source, inputs["ingest"]) as reader:
+        for k, (_, image) in enumerate(reader.frames(ticks["pts"][slice(*span)].tolist())):
             yield crop.warp(image, matrices[k].reshape(2, 3)) if shown[k] else black
 
 
@@ -120,7 +119,7 @@ def _write_video(
 
     for person, face in enumerate(faces):
         path = out / "media" / f"{rows.track_name(inputs.item, person)}.mp4"
-        frames = _crop_frames(inputs.source, ticks, span, face["crop_m"], face["crop_ok"])
+        frames = _crop_frames(inputs, ticks, span, face["crop_m"], face["crop_ok"])
         encode_video(path, frames, Fraction(TICK_HZ), (CROP_PX, CROP_PX), config.crop_crf, gop=25)
         inputs.progress(person + 1, len(faces))
 

@@ -19,9 +19,9 @@ from pydantic import Field
 
 from dialogbuild.artifact import Inputs, Stage
 from dialogbuild.config import StageConfig
+from dialogbuild.media.chosen import open_video
 from dialogbuild.media.cuts import Detector, detect_cuts
 from dialogbuild.media.panes import Pane, PaneRule, find_panes, picture_stats
-from dialogbuild.media.reader import VideoReader
 from dialogbuild.tables import Columns, read_table, write_table
 
 
@@ -92,7 +92,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     size_px = small_size(video["width_px"], video["height_px"], config.width_px)
     n_ticks = len(ticks["tick"])
 
-    with VideoReader(inputs.source, video["stream"], size_px) as reader:
+    with open_video(inputs.source, inputs["ingest"], size_px) as reader:
 
         def fresh() -> Iterator[tuple[int, np.ndarray[Any, np.dtype[np.uint8]]]]:
             wanted = np.flatnonzero(~ticks["repeated"])
@@ -104,17 +104,17 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
         cuts = detect_cuts(fresh(), config.detector, config.threshold, config.min_shot_ticks)
     shots = shot_table(cuts, n_ticks)
     write_table(out / "shots.parquet", shots)
-    write_table(out / "panes.parquet", _panes(inputs.source, video, ticks["pts"], shots, config))
+    write_table(out / "panes.parquet", _panes(inputs, video, ticks["pts"], shots, config))
 
 
-def _panes(source: Path, video: Mapping[str, Any], pts: Any, shots: Columns, config: Config) -> Columns:
+def _panes(inputs: Inputs, video: Mapping[str, Any], pts: Any, shots: Columns, config: Config) -> Columns:
     full_px = (int(video["width_px"]), int(video["height_px"]))
     if not config.panes:
         whole = [Pane((0, 0, *full_px), 0.0)]
         return pane_table({int(shot): whole for shot in shots["shot"]}, (1.0, 1.0))
     size_px = small_size(*full_px, config.pane_width_px)
     found = {}
-    with VideoReader(source, video["stream"], None if size_px == full_px else size_px) as reader:
+    with open_video(inputs.source, inputs["ingest"], None if size_px == full_px else size_px) as reader:
         for shot, start, end in zip(shots["shot"], shots["start_tick"], shots["end_tick"], strict=True):
             stamps = np.unique(pts[pane_ticks(int(start), int(end), config.pane_frames)])
             stats = picture_stats(rgb for _, rgb in reader.frames(stamps.tolist()))

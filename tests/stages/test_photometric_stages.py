@@ -254,7 +254,7 @@ def test_windows_show_the_pixels_of_their_ticks(case):
     view = whole_view(3, (case.truth.spec.width_px, case.truth.spec.height_px))
     faces = Faces(ticks, case.landmarks_px[0][ticks], usable, 60.0, view)
     shared = Faces(ticks[:1], case.landmarks_px[1][ticks[:1]], usable[:1], 60.0, view.at(slice(1)))
-    first, second = cut_windows(case.source, case.pts, [faces, shared])
+    first, second = cut_windows(case.source, case.root / "ingest", case.pts, [faces, shared])
     assert (len(first), len(second), first.step) == (3, 1, 1)
     assert not first.rgb[1].any()
     assert first.bounds[1].tolist() == [0, 0, 0, 0]
