@@ -80,6 +80,11 @@ KNOWN = {
         "https://huggingface.co/pyannote, models inside the folder: docs/packages.md",
         "speaker turns with overlaps", "pipelines",
     ),
+    "face-recognition": Known(
+        "ArcFace-like face recognition", "an .onnx file",
+        "the file's own; InsightFace's models are for non-commercial research only", "bring your own",
+        "links the faces of a person across cuts more surely: assign.recognition_weights", "",
+    ),
     "silero": Known(
         "silero voice activity", "silero_vad.jit", "MIT", "pip install silero-vad", "finds speech", "",
     ),
