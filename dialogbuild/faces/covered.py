@@ -37,8 +37,8 @@ ASKED = np.setdiff1d(np.arange(N_POINTS), [*_LIPS, *_EYES])
 _NEIGHBOURS, _NEAREST = 10, 4
 _DARK = 16.0  # added to values before the logarithm: noise counts less in the dark
 _SIGMA_FLOOR = 0.07  # log units; coding and noise move a point by about half of it
-_SIGMAS, _LEAST = 4.5, 0.22  # a covered point is off by so many of its sigmas, and by so much in log units
-_MIN_SHARE, _MIN_POINTS = 0.6, 7
+_SIGMAS, _LEAST = 3.5, 0.18  # a covered point is off by so many of its sigmas, and by so much in log units
+_MIN_SHARE, _MIN_POINTS, _GROW = 0.6, 7, 2
 _MIN_AREA = 0.35  # a patch of the face that shows less of itself, relative to the middle one, is turned away
 _MIN_FRAMES = 15
 _ROUNDS = 6
@@ -83,8 +83,10 @@ def covered_points(points_px: Array, colours: Array) -> npt.NDArray[np.bool_]:
     odd = (score > 1) & seen
     share = _share(odd, seen, around)
     both = odd & (share >= _MIN_SHARE)
-    grown = seen & (_share(both, seen, around) >= 0.5) & (score > 0.5)  # the rim of a patch
-    found = _lasting(both | grown)
+    found = both
+    for _ in range(_GROW):  # the rim of a patch, where each point is less sure
+        found = found | (seen & (_share(found, seen, around) >= 0.4) & (score > 0.5))
+    found = _lasting(found)
     found[found.sum(axis=1) < _MIN_POINTS] = False
     out[:, ASKED] = found
     return out
@@ -164,7 +166,7 @@ def _lasting(found: Array) -> Array:
 
 
 def covered_cells(points_px: Array, covered: Array, crop: Array) -> npt.NDArray[np.bool_]:
-    """Cells of the face most of whose nearest landmarks are covered. (478, 2), (468,), (4,) -> (64, 64) bool."""
+    """Cells of the face half of whose nearest landmarks are covered. (478, 2), (468,), (4,) -> (64, 64) bool."""
     out = np.zeros((MASK_SIDE, MASK_SIDE), bool)
     if not covered.any():
         return out
@@ -173,5 +175,5 @@ def covered_cells(points_px: Array, covered: Array, crop: Array) -> npt.NDArray[
     rows, columns = np.nonzero(oval_cells(points_px, crop))
     tree = cKDTree(to_cells(points_px[ASKED], crop))
     _, near = tree.query(np.column_stack([columns, rows]) + 0.5, k=_NEAREST)
-    out[rows, columns] = covered[ASKED][near].mean(axis=1) > 0.5
+    out[rows, columns] = covered[ASKED][near].mean(axis=1) >= 0.5
     return out
