@@ -52,6 +52,9 @@ class Config(StageConfig):
         3.0, ge=0, description="by which the best assignment must beat the next for a gap to be linked; 3 is 20 to 1"
     )
     min_track_ticks: int = Field(25, ge=1, description="ticks; shorter tracks are flicker (1 s)")
+    min_track_score: float = Field(
+        0.7, ge=0, lt=1, description="median score of a track's sightings; hands reach 0.6, faces in profile 0.8"
+    )
     min_detected: float = Field(0.5, ge=0, le=1, description="share of looked-at ticks in which a track was found")
     max_turn_rad: float = Field(0.95, gt=0, description="turned further the face is a profile: half of it is guessed")
     min_covered: float = Field(0.3, gt=0, le=1, description="share of a box behind a nearer face that hides it")
@@ -76,11 +79,13 @@ def looked_at(start: int, stop: int, every: int) -> Ticks:
     return np.asarray(np.unique(np.append(np.arange(start, stop, every), stop - 1)), np.int32)
 
 
-def keep_track(ticks: Ticks, shot_ticks: int, config: Config) -> bool:
-    """Whether a track is a face and not flicker, from the ticks at which it was seen; holes count for nothing.
+def keep_track(ticks: Ticks, scores: npt.NDArray[np.float32], shot_ticks: int, config: Config) -> bool:
+    """Whether a track is a face and not flicker or a hand, from its sightings; holes count for nothing.
 
     In a shot that is itself shorter than ``min_track_ticks`` a face must be there nearly all the time.
     """
+    if float(np.median(scores)) < config.min_track_score:
+        return False
     steps = np.diff(ticks)
     shown = int(ticks[-1] - ticks[0]) + 1 - int((steps[steps > config.max_gap_ticks] - 1).sum())
     needed = min(config.min_track_ticks, int(0.9 * shot_ticks))
@@ -188,8 +193,12 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     boxes = n_tracks = 0
     for shot, span, seen in zip(shots["shot"], spans, look(inputs, spans, config), strict=True):
         boxes += len(seen.sighted.tick)
-        found = [(t, seen.sighted.tick[t.rows]) for t in link.link(seen.sighted, rule)]
-        tracks = [track for track, at in found if keep_track(at, span[1] - span[0], config)]
+        at, scores = seen.sighted.tick, seen.sighted.score
+        tracks = [
+            track
+            for track in link.link(seen.sighted, rule)
+            if keep_track(at[track.rows], scores[track.rows], span[1] - span[0], config)
+        ]
         if not tracks:
             continue
         rows = shot_rows(seen, tracks, int(shot), span, config)

@@ -54,6 +54,10 @@ def owners(
     return out
 
 
+def kept(ticks: np.ndarray, shot_ticks: int, config: Config, score: float = 0.9) -> bool:
+    return keep_track(ticks, np.full(len(ticks), score, np.float32), shot_ticks, config)
+
+
 def test_two_still_faces_are_two_tracks() -> None:
     faces = {0: lambda t: box(100), 1: lambda t: box(400)}
     sighted = seen(faces, 100)
@@ -172,19 +176,23 @@ def test_a_box_behind_a_nearer_face_is_hidden_and_the_nearer_one_is_not() -> Non
 
 def test_flicker_is_no_track() -> None:
     rare = np.arange(0, 40, 12, dtype=np.int32)
-    assert not keep_track(rare, 500, Config(min_detected=0.5)), "seen in 4 of 19 looks"
-    assert keep_track(rare, 500, Config(min_detected=0.2))
-    assert not keep_track(np.arange(0, 20, 2, dtype=np.int32), 500, Config()), "under a second"
+    assert not kept(rare, 500, Config(min_detected=0.5)), "seen in 4 of 19 looks"
+    assert kept(rare, 500, Config(min_detected=0.2))
+    assert not kept(np.arange(0, 20, 2, dtype=np.int32), 500, Config()), "under a second"
+
+
+def test_what_the_detector_hardly_believes_is_a_hand() -> None:
+    assert not kept(np.arange(0, 100, 2, dtype=np.int32), 100, Config(), score=0.6)
 
 
 def test_time_out_of_sight_does_not_make_a_face_flicker() -> None:
     halves = np.concatenate([np.arange(0, 30, 2), np.arange(400, 430, 2)]).astype(np.int32)
-    assert keep_track(halves, 500, Config())
+    assert kept(halves, 500, Config())
 
 
 def test_a_face_throughout_a_shot_of_less_than_a_second_is_a_track() -> None:
-    assert keep_track(np.arange(0, 20, 2, dtype=np.int32), 20, Config())
-    assert not keep_track(np.arange(0, 10, 2, dtype=np.int32), 20, Config())
+    assert kept(np.arange(0, 20, 2, dtype=np.int32), 20, Config())
+    assert not kept(np.arange(0, 10, 2, dtype=np.int32), 20, Config())
 
 
 def test_the_last_tick_of_a_shot_is_looked_at() -> None:
