@@ -61,8 +61,8 @@ class Scene:
         return self.spec.width_px, self.spec.height_px
 
 
-def scenes(names: list[str], seeds: int, seconds: float, link: bool, cache: Path) -> list[Scene]:
-    """Render what is not there, and take everything through the pipeline, two videos at once."""
+def scenes(names: list[str], seeds: int, seconds: float, until: str, cache: Path) -> list[Scene]:
+    """Render what is not there, and take all through the pipeline up to a stage, two videos at once."""
     specs = {f"{n}_{s}_{seconds:g}s": crowd_scene(n, s, seconds) for n in names for s in range(seeds)}
     folder = cache / "scenes"
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def scenes(names: list[str], seeds: int, seconds: float, link: bool, cache: Path
         video = folder / f"{name}.mp4"
         known = truth_path(video).is_file() and video.is_file()
         truths[name] = load_crowd(spec, video) if known else make_crowd(spec, video)
-    recipe = load_recipe("demo", upstream_of("assign" if link else "landmarks"))
+    recipe = load_recipe("demo", upstream_of(until))
     with tempfile.TemporaryDirectory(dir=cache) as chosen:
         for name in specs:  # the cache may hold scenes that were not asked for
             os.link(folder / f"{name}.mp4", Path(chosen) / f"{name}.mp4")
@@ -269,7 +269,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         cache = args.cache or Path(scratch)
         cache.mkdir(parents=True, exist_ok=True)
-        found = scenes(args.scenes, args.seeds, args.seconds, args.link, cache)
+        until = "ingest" if args.see else "assign" if args.link else "landmarks"
+        found = scenes(args.scenes, args.seeds, args.seconds, until, cache)
         if args.see:
             print_sight(found)
             return
