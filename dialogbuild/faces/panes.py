@@ -18,8 +18,9 @@ _NEAR = 0.01  # of the picture's side; a pane's centre this near the picture's c
 def track_views(tracks: Columns, panes: Columns, image_px: tuple[int, int]) -> tuple[Array, Array]:
     """The pane of each row's track.
 
-    No face lies across a border: a shot in which a track does has no panes after all, and is shown by one camera. So is
-    one whose only pane has its centre in the picture's: bars around it say nothing of the lens.
+    Of panes that hold a face the smallest shows it: insets lie over others. No face lies across a border: panes that a
+    track of the shot lies across are none after all, and what they hold is seen by the picture's own camera. So is what
+    the only pane of a shot holds if its centre is the picture's: bars around it say nothing of the lens.
 
     Args:
         tracks: columns track, shot, box_px (N, 4).
@@ -35,11 +36,12 @@ def track_views(tracks: Columns, panes: Columns, image_px: tuple[int, int]) -> t
         boxes = panes["box_px"][panes["shot"] == shot].reshape(-1, 4)
         in_shot = tracks["shot"] == shot
         own = {int(t): np.flatnonzero(in_shot & (tracks["track"] == t)) for t in np.unique(tracks["track"][in_shot])}
-        share = {t: _inside(tracks["box_px"][rows], boxes) for t, rows in own.items()}
-        if any(_OUTSIDE < s.max(initial=0.0) < _INSIDE for s in share.values()):
-            continue
-        for t, rows in own.items():
-            pane = boxes[share[t].argmax()] if share[t].max(initial=0.0) >= _INSIDE else whole
+        share = np.array([_inside(tracks["box_px"][rows], boxes) for rows in own.values()])  # (tracks, K)
+        refuted = ((share > _OUTSIDE) & (share < _INSIDE)).any(axis=0)
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        for rows, mine in zip(own.values(), share, strict=True):
+            holding = np.flatnonzero((mine >= _INSIDE) & ~refuted)
+            pane = boxes[holding[area[holding].argmin()]] if len(holding) else whole
             off = pane_offset(pane, image_px)
             if len(boxes) > 1 or off.any():
                 offset[rows], box[rows] = off, pane

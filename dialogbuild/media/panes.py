@@ -5,8 +5,8 @@ pixel column in every row, is sharp, and stays put while what it parts moves. Th
 have long straight edges too, but these lean by a pixel somewhere, are hidden by people, or are blurred. A line that
 could be either is not taken: then the region is one pane, and its confidence says how near the decision was.
 
-The picture is cut by such lines again and again, as grids of video calls are made. Insets (picture in picture) are not
-looked for.
+The picture is cut by such lines again and again, as grids of video calls are made. ``media.insets`` finds pictures
+within pictures.
 """
 
 from __future__ import annotations
@@ -75,6 +75,11 @@ class PictureStats:
     step_y: Array
     mean: Array
     change: Array
+
+    def part(self, box: Box) -> PictureStats:
+        """Of the pixels inside x0, y0, x1, y1."""
+        x0, y0, x1, y1 = box
+        return PictureStats(*(values[y0:y1, x0:x1] for values in vars(self).values()))
 
     def transposed(self) -> PictureStats:
         """Rows and columns exchanged."""
@@ -145,7 +150,7 @@ def _cut(stats: PictureStats, box: Box, rule: PaneRule, across: bool) -> tuple[l
         not taken.
     """
     x0, y0, x1, y1 = box
-    part = _part(stats, box)
+    part = stats.part(box)
     # Tables, stripes and horizons run across a narrow pane: a level line is held to be of the scene sooner.
     lines = _lines(part, _UNBROKEN) if across else _lines(part.transposed(), _STILL)
     taken = [line for line in lines if line.confidence >= rule.min_confidence]
@@ -175,13 +180,8 @@ def _without_banners(stats: PictureStats, boxes: list[Box], rule: PaneRule) -> l
     return out
 
 
-def _part(stats: PictureStats, box: Box) -> PictureStats:
-    x0, y0, x1, y1 = box
-    return PictureStats(*(values[y0:y1, x0:x1] for values in vars(stats).values()))
-
-
 def _is_bar(stats: PictureStats, box: Box, rule: PaneRule) -> bool:
-    part = _part(stats, box)
+    part = stats.part(box)
     inner = part.mean[2:-2, 2:-2] if min(part.mean.shape) > 8 else part.mean
     return bool(inner.std() < rule.flat and part.change.mean() < rule.flat)
 
@@ -216,19 +216,29 @@ def line_features(stats: PictureStats) -> tuple[Array, Array]:
             without the worst sixth of them, which a banner may cover; moving: (W,) share of rows with such a step
             beside which something moves.
     """
-    step = stats.step_x
-    height, width = step.shape
+    height, width = stats.step_x.shape
     if width < 16 or height < 2 * _BANDS:
         return np.zeros(width), np.zeros(width)
+    hit, moving = sharp_steps(stats)
+    bands = np.sort([band.mean(axis=0) for band in np.array_split(hit, _BANDS)], axis=0)
+    return bands[_BANDS // 6 :].mean(axis=0), moving.mean(axis=0)
+
+
+def sharp_steps(stats: PictureStats) -> tuple[Array, Array]:
+    """Where a pixel or the next differs sharply from its left, and where something moves beside that. (H, W) bool each.
+
+    None within 6 px of the region's own sides.
+    """
+    step = stats.step_x
+    width = step.shape[1]
     padded = np.pad(step, ((0, 0), (4, 4)))
     beside = np.max([padded[:, 4 + k : 4 + k + width] for k in (-4, -3, 3, 4)], axis=0)
     hit = (step > _STEP) & (step > _SHARP * beside)
-    hit[:, :6] = hit[:, width - 5 :] = False
+    hit[:, :6] = hit[:, max(width - 5, 0) :] = False
     hit[:, :-1] |= hit[:, 1:]
-    bands = np.sort([band.mean(axis=0) for band in np.array_split(hit, _BANDS)], axis=0)
     change = np.pad(stats.change, ((0, 0), (5, 5)), mode="edge")
     near = np.max([change[:, 5 + k : 5 + k + width] for k in (-5, -4, -3, 3, 4)], axis=0)
-    return bands[_BANDS // 6 :].mean(axis=0), (hit & (near > _MOVING)).mean(axis=0)
+    return hit, hit & (near > _MOVING)
 
 
 def _wander_px(step: Array, at: int) -> float:

@@ -3,7 +3,8 @@
 reads   ingest  ticks.parquet   tick, pts, repeated; video.json
 writes  shots.parquet           shot i32, start_tick i32, end_tick i32   (half-open; together they tile the video)
         panes.parquet           shot i32, pane i32, box_px f32 (4: x0, y0, x1, y1), confidence f32 (``media.panes``);
-                                every shot has at least one: the whole picture, where no borders were found
+                                every shot has at least one: the whole picture, where no borders were found.
+                                Insets (``media.insets``) come last and lie over other panes
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dialogbuild.artifact import Inputs, Stage
 from dialogbuild.config import StageConfig
 from dialogbuild.media.chosen import open_video
 from dialogbuild.media.cuts import Detector, detect_cuts
+from dialogbuild.media.insets import find_insets
 from dialogbuild.media.panes import Pane, PaneRule, find_panes, picture_stats
 from dialogbuild.tables import Columns, read_table, write_table
 
@@ -118,7 +120,8 @@ def _panes(inputs: Inputs, video: Mapping[str, Any], pts: Any, shots: Columns, c
         for shot, start, end in zip(shots["shot"], shots["start_tick"], shots["end_tick"], strict=True):
             stamps = np.unique(pts[pane_ticks(int(start), int(end), config.pane_frames)])
             stats = picture_stats(rgb for _, rgb in reader.frames(stamps.tolist()))
-            found[int(shot)] = find_panes(stats, PaneRule(config.min_pane_confidence))
+            panes = find_panes(stats, PaneRule(config.min_pane_confidence))
+            found[int(shot)] = [*panes, *find_insets(stats, panes, config.min_pane_confidence)]
     return pane_table(found, (full_px[0] / size_px[0], full_px[1] / size_px[1]))
 
 

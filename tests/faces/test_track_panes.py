@@ -84,3 +84,19 @@ def test_bars_around_one_pane_say_nothing_of_the_lens():
     offset, box = track_views(tracks((0, 0, (100, 80, 200, 200))), panes(s0=letterbox), IMAGE)
     assert not offset.any()
     assert (box == [0, 0, *IMAGE]).all()
+
+
+def test_of_an_inset_and_the_pane_below_it_the_inset_shows_its_face():
+    inset, whole = (400, 20, 600, 140), (0, 0, *IMAGE)
+    rows = tracks((0, 0, (450, 40, 530, 130)), (1, 0, (150, 100, 250, 220)))
+    offset, box = track_views(rows, panes(s0=[whole, inset]), IMAGE)
+    assert box[[0, 5]].tolist() == [list(inset), list(whole)]
+    assert offset[[0, 5]].tolist() == [[180, -100], [0, 0]]
+
+
+def test_a_face_across_an_inset_refutes_it_and_not_what_lies_below():
+    inset, whole = (400, 20, 600, 140), (0, 0, *IMAGE)
+    rows = tracks((0, 0, (350, 40, 450, 130)))
+    offset, box = track_views(rows, panes(s0=[whole, inset]), IMAGE)
+    assert box[0].tolist() == list(whole)
+    assert not offset.any()
