@@ -32,7 +32,7 @@ from dialogbuild.fit.photometric_kernel import sample_points
 from dialogbuild.fit.regions import LandmarkNoise
 from dialogbuild.fit.rig import TRANSL, Rig, pose_points, project_points
 from dialogbuild.fit.surface import Surface
-from dialogbuild.fit.visibility import build_mesh, view_points
+from dialogbuild.fit.visibility import build_mesh, uncovered, view_points
 from dialogbuild.head.model import HeadModel
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -161,8 +161,10 @@ def _predict(
     crops = problem.crops
     cameras = crops.cameras(problem.camera_at(state))
     mesh = build_mesh(model, surface, state.shape)
+    rig = surface.rig.with_shape(state.shape)
     view = view_points(mesh, surface, state.theta, cameras, crops.bounds, crops.side_px)
-    posed = pose_points(surface.rig.with_shape(state.shape), state.theta)
+    view = uncovered(view, crops.cover, rig, state.theta, problem.camera_at(state))
+    posed = pose_points(rig, state.theta)
     sampled = np.empty((len(state.theta), surface.n_points, 3, 3), np.float32)
     for k, (points, own) in enumerate(zip(posed.points, cameras, strict=True)):
         pixels, _ = project_points(points[None], state.theta[k : k + 1, TRANSL], tuple(own))

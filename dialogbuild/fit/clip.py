@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dialogbuild.fit.cover import landmark_trust
 from dialogbuild.fit.depth import depth_block
 from dialogbuild.fit.evidence import Evidence, short_gaps
 from dialogbuild.fit.gauss_newton import FrameFit, SolverOptions, refit_outliers, solve_frames
@@ -110,6 +111,8 @@ def landmark_frames(
     at = np.flatnonzero(evidence.usable)
     start, face_px = start_pose(rig, camera, evidence.landmarks_px[at])
     facing = facing_weight(rig, start[:, :3], start[:, TRANSL])
+    if len(evidence.cover):
+        facing = facing * landmark_trust(evidence.cover[at], evidence.landmarks_px[at])[:, rig.index]
     ok = np.ones(len(at), bool)
     block = landmark_block(rig, camera, evidence.landmarks_px[at], ok, face_px, facing, options.noise, options.robust)
     blocks: list[ResidualBlock] = [block, *extra]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numba as nb
 import numpy as np
+
+from dialogbuild.fit.cover import NOTHING, Cover
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Camera3 = tuple[float, float, float]
@@ -25,12 +27,14 @@ class Crops:
         origin_px: (T, 2) int32, top-left corner in the source picture; may be negative.
         step: source pixels per window pixel and axis; windows are box averages.
         bounds: (T, 4) int32, the half-open part x0, y0, x1, y1 of the window that shows the picture; empty if not cut.
+        cover: what is in front of the face, placed in the source picture.
     """
 
     rgb: Array
     origin_px: Array
     step: int
     bounds: Array
+    cover: Cover = field(default_factory=lambda: NOTHING)
 
     def __len__(self) -> int:
         return len(self.rgb)
@@ -51,7 +55,7 @@ class Crops:
 
     def part(self, ticks: Any) -> Crops:
         """The windows of some ticks."""
-        return Crops(self.rgb[ticks], self.origin_px[ticks], self.step, self.bounds[ticks])
+        return Crops(self.rgb[ticks], self.origin_px[ticks], self.step, self.bounds[ticks], self.cover[ticks])
 
 
 def plan_windows(landmarks_px: Array, usable: Array, face_px: float) -> tuple[Array, int, int]:

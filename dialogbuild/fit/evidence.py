@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from dialogbuild.fit.cover import NOTHING, Cover, read_cover
 from dialogbuild.tables import Columns
 
 Array = np.ndarray[Any, np.dtype[Any]]
-LANDMARK_COLUMNS = ("track", "tick", "lmk_px", "lmk_z_px", "presence", "ok")  # what ``gather`` reads
+LANDMARK_COLUMNS = ("track", "tick", "lmk_px", "lmk_z_px", "presence", "ok", "crop_px", "mask_parts")  # for ``gather``
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,7 @@ class Evidence:
         landmarks_px: (T, 478, 2);  z_px: (T, 478) relative depths, smaller = nearer.
         usable: (T,) bool, landmarks were found;  box_detected: (T,) bool.
         linked: (T - 1,) bool, tick t and t + 1 lie in one shot.
+        cover: what is in front of the face.
     """
 
     row: Array
@@ -31,6 +33,7 @@ class Evidence:
     usable: Array
     box_detected: Array
     linked: Array
+    cover: Cover = field(default_factory=lambda: NOTHING)
 
 
 def gather(
@@ -40,7 +43,8 @@ def gather(
 
     Args:
         tracks: columns track, tick, shot, detected, row for row as ``landmarks``.
-        landmarks: columns track, tick, lmk_px, lmk_z_px, presence, ok.
+        landmarks: columns track, tick, lmk_px, lmk_z_px, presence, ok; crop_px and mask_parts, without which nothing is
+            known to be in front of a face.
         track_person: columns track, person.
 
     Raises:
@@ -62,7 +66,15 @@ def gather(
     z_px[seen] = landmarks["lmk_z_px"][row[seen]]
     usable, detected = np.zeros(n, bool), np.zeros(n, bool)
     usable[seen], detected[seen] = landmarks["ok"][row[seen]], tracks["detected"][row[seen]]
-    return Evidence(row, points, z_px, usable, detected, _linked(tracks, np.flatnonzero(inside), start_tick, n))
+    linked = _linked(tracks, np.flatnonzero(inside), start_tick, n)
+    return Evidence(row, points, z_px, usable, detected, linked, _cover(landmarks, row, points, usable))
+
+
+def _cover(landmarks: Columns, row: Array, points_px: Array, usable: Array) -> Cover:
+    if "mask_parts" not in landmarks:
+        return NOTHING
+    at = np.maximum(row, 0)
+    return read_cover(landmarks["mask_parts"][at], landmarks["crop_px"][at], points_px, usable)
 
 
 def _linked(tracks: Columns, rows: Array, start_tick: int, n: int) -> Array:

@@ -17,7 +17,7 @@ from dialogbuild.fit.photometric_kernel import sample_points
 from dialogbuild.fit.regions import LEFT_IRIS, N_LANDMARKS, RIGHT_IRIS
 from dialogbuild.fit.rig import TRANSL, Rig, pose_points, project_points
 from dialogbuild.fit.surface import Surface
-from dialogbuild.fit.visibility import Mesh, View, view_points
+from dialogbuild.fit.visibility import Mesh, View, uncovered, view_points
 from dialogbuild.render.shading import sh_basis
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -86,6 +86,7 @@ def sample_colours(
     """Display values (n, N, 3) of the points in windows, -1 outside, and what is visible."""
     cameras = crops.cameras(camera)
     view = view_points(mesh, surface, theta, cameras, crops.bounds, crops.side_px)
+    view = uncovered(view, crops.cover, rig, theta, camera)
     posed = pose_points(rig, theta)
     sampled = np.empty((len(theta), surface.n_points, 3, 3), np.float32)
     for k, own in enumerate(cameras):

@@ -36,7 +36,7 @@ from dialogbuild.fit.rig import Rig
 from dialogbuild.fit.smoother import smooth
 from dialogbuild.fit.surface import Surface
 from dialogbuild.fit.uncertainty import Calibration, with_common
-from dialogbuild.fit.visibility import Mesh, view_points
+from dialogbuild.fit.visibility import Mesh, uncovered, view_points
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Camera3 = tuple[float, float, float]
@@ -55,6 +55,8 @@ class TrackOptions:
         min_visible: a frame in which fewer of the points can be compared is fitted to landmarks alone.
         max_outliers: share of comparable points far from their colour above which a frame counts as occluded.
         max_l1: mean colour error above which the pixels of a frame are not believed.
+        max_covered: share of the points turned to the camera that something is in front of, above which a frame counts
+            as occluded.
     """
 
     clip: ClipOptions = field(default_factory=ClipOptions)
@@ -64,6 +66,7 @@ class TrackOptions:
     min_visible: float = 0.12
     max_outliers: float = 0.35
     max_l1: float = 0.10
+    max_covered: float = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +129,7 @@ def track_clip(
             np.zeros(T),
             np.where(evidence.usable, 2, 1).astype(np.int8),
         )
+    crops = replace(crops, cover=evidence.cover.placed(evidence.landmarks_px))
     looks = _lights(person, camera, frames, crops, evidence)
     parts = []
     order = np.flatnonzero(frames.good)
@@ -201,6 +205,7 @@ class _Refined:
         "psnr_0",
         "outliers_0",
         "used",
+        "covered",
     )
     theta: Array
     H: Array
@@ -214,6 +219,7 @@ class _Refined:
     psnr_0: Array
     outliers_0: Array
     used: Array
+    covered: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,10 +254,11 @@ def _chunk(
         images.append(halved(images[-1]))
     landmarks = _Rows(frames.block, rows)
     theta, steps, block, start = theta0, np.zeros(len(rows), np.int64), None, None
+    covered = np.zeros(len(rows))
     for level, count, iterations in options.levels:
-        block = _pixels(person, camera, theta, own, images[level], level, count, looks, rows, options)
+        block, covered = _pixels(person, camera, theta, own, images[level], level, count, looks, rows, options)
         if start is None:
-            full = _pixels(person, camera, theta0, own, images[0], 0, person.surface.n_points, looks, rows, options)
+            full, _ = _pixels(person, camera, theta0, own, images[0], 0, person.surface.n_points, looks, rows, options)
             start = colour_error(full, theta0)
         fit = solve_frames([landmarks, block], prior, theta, SolverOptions(iterations, 0.05, 1e-3))
         theta, steps = np.where(fit.finite[:, None], fit.theta, theta), steps + fit.iterations
@@ -262,7 +269,7 @@ def _chunk(
     size_m = typical_error_px(_take(frames.block, rows), theta)
     near = size_m <= 1.5 * options.clip.max_error * frames.face_px[rows]
     used = fit.finite & near & (visible >= options.min_visible) & (error.outliers <= options.max_outliers)
-    used &= error.l1 <= options.max_l1
+    used &= (error.l1 <= options.max_l1) & (covered <= options.max_covered)
     # halves what a long clip holds until it is smoothed; the smoother computes in float64
     H, g = fit.equations.H.astype(np.float32), np.array(fit.equations.g)
     if not used.all():
@@ -281,6 +288,7 @@ def _chunk(
         start.psnr_db,
         start.outliers,
         used,
+        covered,
     )
 
 
@@ -301,12 +309,14 @@ def _pixels(
     looks: tuple[Array, list[Look]],
     rows: Array,
     options: TrackOptions,
-) -> PhotometricBlock:
-    """Visibility and predicted colours at theta, as a block."""
+) -> tuple[PhotometricBlock, Array]:
+    """Visibility and predicted colours at theta, as a block; and the share of the visible points that is covered."""
     surface = person.surface if count >= person.surface.n_points else person.surface.subset(np.arange(count))
     rig = person.surface_rig if surface is person.surface else person.surface_rig.subset(np.arange(count))
     cameras = own.cameras(camera)
-    view = view_points(person.mesh, surface, theta, cameras, own.bounds, own.side_px)
+    bare = view_points(person.mesh, surface, theta, cameras, own.bounds, own.side_px)
+    view = uncovered(bare, own.cover, rig, theta, camera)
+    covered = 1 - (view.weight > 0).sum(axis=1) / np.maximum((bare.weight > 0).sum(axis=1), 1)
     target = np.empty((len(theta), surface.n_points, 3), np.float32)
     which, lights = looks
     for k, look in enumerate(lights):
@@ -314,9 +324,9 @@ def _pixels(
         if len(at):
             target[at] = Look(look.light, person.look.albedo[: surface.n_points]).display(view.normals[at])
     noise = replace(options.noise, skin=max(options.noise.skin, person.look.colour_sigma))
-    return PhotometricBlock(
-        rig, cameras, images, level, view.weight, target, noise.sigma(surface.eye), noise.dof, noise.independence
-    )
+    sigma = noise.sigma(surface.eye)
+    block = PhotometricBlock(rig, cameras, images, level, view.weight, target, sigma, noise.dof, noise.independence)
+    return block, np.where((bare.weight > 0).any(axis=1), covered, 0.0)
 
 
 def _smoothed(
@@ -347,9 +357,11 @@ def _smoothed(
         relative = float(person.look.focal_log_sigma)
         clip = with_common(clip, common, spread(found.used, at, T), options.calibration, relative)
     reason = np.where(evidence.usable, 2, 1).astype(np.int8)
-    reason[at] = np.select(
-        [found.used, found.visible < options.min_visible, found.outliers > options.max_outliers], [0, 3, 4], 5
+    few = found.visible < options.min_visible
+    hidden = (found.covered > options.max_covered) | (
+        few & (found.visible >= options.min_visible * (1 - found.covered)) & (found.covered > 0)
     )
+    reason[at] = np.select([found.used, hidden, few, found.outliers > options.max_outliers], [0, 4, 3, 4], 5)
     return TrackFit(
         clip,
         ColourError(*(spread(v, at, T) for v in (found.l1, found.psnr_db, found.outliers))),

@@ -13,8 +13,9 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from dialogbuild.fit.cover import Cover
 from dialogbuild.fit.params import N_RIGID
-from dialogbuild.fit.rig import Posed, Rig, build_rig, pose_points
+from dialogbuild.fit.rig import TRANSL, Posed, Rig, build_rig, pose_points, project_points
 from dialogbuild.fit.surface import Surface
 from dialogbuild.head.model import Embedding, HeadModel
 from dialogbuild.render.raster_numba import NumbaRasterizer
@@ -103,6 +104,22 @@ class View:
 
     weight: Array
     normals: Array
+
+
+def uncovered(view: View, cover: Cover, rig: Rig, theta: Array, camera: tuple[float, float, float]) -> View:
+    """The view without points that something is in front of.
+
+    Args:
+        cover: of the n frames, placed in the picture;  rig: of the points, shape applied;  theta: (n, P).
+        camera: of the picture.
+    """
+    at = np.flatnonzero(cover.any())
+    if not len(at):
+        return view
+    pixels, _ = project_points(pose_points(rig, theta[at]).points, theta[at, TRANSL], camera)
+    weight = view.weight.copy()
+    weight[at] *= ~cover[at].hides(pixels)
+    return View(weight, view.normals)
 
 
 def view_points(mesh: Mesh, surface: Surface, theta: Array, cameras: Array, bounds: Array, side_px: int) -> View:
