@@ -48,7 +48,7 @@ def open_video(path: Path, ingest: Path, size_px: tuple[int, int] | None = None)
     video = json.loads((ingest / "video.json").read_text())
     reader = video.get("reader", "pyav")
     if reader == "pyav":
-        return VideoReader(path, video["stream"], size_px)
+        return VideoReader(path, video.get("stream"), size_px)
     frames = read_table(ingest / "frames.parquet", ["pts", "duration", "key"])
     table = FrameTable(frames["pts"], frames["duration"], frames["key"], Fraction(*video["time_base"]))
     return open_reader(path, table, reader, video["stream"], size_px, checked=True)
