@@ -10,7 +10,7 @@ from dialogbuild import __version__
 from dialogbuild.dataset.conventions import PROCEDURAL_WARNING, is_procedural
 from dialogbuild.dataset.schema import SPLITS
 from dialogbuild.errors import DatasetError
-from dialogbuild.report import charts, gather
+from dialogbuild.report import charts, gather, people
 from dialogbuild.report.records import Record, Step, funnel, quarantine_notes, read_records, stage_times, to_records
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def _context(
         "no_mesh": no_mesh,
         "charts": gather.quality_charts(measured, gather.thresholds(records)),
         "n_measured": len(measured),
+        "links": people.link_rows(records),
         "rejected": [_ending(r) for r in records if r.status == "rejected"],
         "quarantined": _quarantined(work, records),
         "times": stage_times(records),
