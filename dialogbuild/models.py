@@ -15,7 +15,7 @@ import hashlib
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -122,6 +122,52 @@ def add(path: Path, name: str = "", *, link: bool = False, to: str = "", replace
     added = Added(f"{section}/{name}", kind, relative, _content(root, relative), licence, model_id, link)
     _place(added, root, replace)
     return added
+
+
+def remove(name: str, *, yes: bool = False) -> tuple[Added, int]:
+    """Take a model out of the store. Of a linked one only the links go.
+
+    Args:
+        name: under which it is stored, or its place (``heads/NAME``) where several kinds have that name.
+        yes: files that were copied are deleted too: the store may have the only copy.
+
+    Returns:
+        What was stored, and the bytes that its deletion freed.
+
+    Raises:
+        ConfigError: nothing is stored under that name, it came with a package, or ``yes`` is needed.
+    """
+    known = [added for added in records() if _is_place(added.place)]
+    found = [added for added in known if name in (added.place, Path(added.place).name)]
+    if len(found) != 1:
+        there = ", ".join(added.place for added in (found or known)) or "none"
+        why = "is of several kinds, give its place" if found else "is not stored"
+        if name == PROCEDURAL or name in {kind for kind, entry in KNOWN.items() if not entry.section}:
+            why = "comes with a package and stays"
+        raise ConfigError(f"{name!r} {why}; stored with `models add`: {there}")
+    added = found[0]
+    size = _bytes(added.path)
+    if size and not yes:
+        raise ConfigError(f"{added.place} holds {size / 1e6:.1f} MB that may be nowhere else: add --yes to delete it")
+    gone = added.path.with_name(f".{uuid.uuid4().hex}")
+    if added.path.is_symlink() or added.path.exists():
+        added.path.rename(gone)
+    _write_records(other for other in records() if other.place != added.place)
+    _remove(gone)
+    return added, size
+
+
+def _is_place(place: str) -> bool:
+    """Whether it lies in the store; the record is a file that other programs may write."""
+    section, _, name = place.partition("/")
+    sections = {known.section for known in KNOWN.values()} - {"", "beside"}
+    return section in sections and _NAME.fullmatch(name) is not None
+
+
+def _bytes(path: Path) -> int:
+    """Bytes of a file, or of the files in a folder; what links point to is not counted."""
+    files = [path] if not path.is_dir() or path.is_symlink() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())
 
 
 def check() -> Iterator[Checked]:
@@ -273,7 +319,11 @@ def _content(root: Path, files: Sequence[str]) -> str:
 
 
 def _write_record(added: Added) -> None:
-    entries = {a.place: asdict(a) for a in (*records(), added)}
+    _write_records((*records(), added))
+
+
+def _write_records(all_of_them: Iterable[Added]) -> None:
+    entries = {added.place: asdict(added) for added in all_of_them}
     for entry in entries.values():
         del entry["place"]
     write_json(models_folder() / RECORD, entries)

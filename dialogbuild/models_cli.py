@@ -1,4 +1,4 @@
-"""The verbs ``models list``, ``models add`` and ``models check``."""
+"""The verbs ``models list``, ``models add``, ``models check`` and ``models remove``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from dialogbuild.models_known import Known
 
-SHORT_HELP = "Model files that you bring: which there are, storing them, checking them."
+SHORT_HELP = "Model files that you bring: which there are, storing, checking, removing them."
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,6 +84,22 @@ def check_models() -> None:
         broken = broken or bool(found.problem)
     if broken:
         raise typer.Exit(1)
+
+
+@app.command("remove")
+def remove_model(
+    name: Annotated[str, typer.Argument(help="Its name, or its place such as heads/NAME.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete copied files: they may be the only ones.")] = False,
+) -> None:
+    """Take a model out of the store. A model that was added with --link stays where it lies.
+
+    Exit status: 0 removed, 2 nothing of that name was added, or --yes is needed.
+    """
+    from dialogbuild.models import remove
+
+    removed, freed = remove(name, yes=yes)
+    typer.echo(f"removed  {removed.path}{' (what its links point to stays)' if removed.linked else ''}")
+    typer.echo(f"freed    {freed / 1e6:.1f} MB")
 
 
 def _flames() -> list:  # type: ignore[type-arg]

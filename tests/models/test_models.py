@@ -18,7 +18,7 @@ from dialogbuild.artifact import file_sha256
 from dialogbuild.errors import ConfigError, MissingPart
 from dialogbuild.head import head_files, load_head
 from dialogbuild.head.flame import N_EXPR, N_FACES, N_SHAPE, N_VERTICES
-from dialogbuild.models import add, check, records
+from dialogbuild.models import add, check, records, remove
 from dialogbuild.models_cli import app
 from dialogbuild.models_known import COMPANIONS, FLAME_FILES, KNOWN
 
@@ -216,3 +216,67 @@ def test_the_record_can_be_read_by_other_programs(downloads: Path, store: Path) 
 
 def test_every_companion_and_flame_file_is_a_known_kind() -> None:
     assert set(COMPANIONS.values()) | set(FLAME_FILES.values()) <= set(KNOWN)
+
+
+def test_a_copied_model_goes_only_when_told_so_and_says_what_it_freed(downloads: Path, store: Path) -> None:
+    add(downloads / "flame2023_Open.pkl")
+    kept = add(downloads / "generic_model.pkl", "flame2020")
+    size = (downloads / "flame2023_Open.pkl").stat().st_size
+    asked = CliRunner().invoke(app, ["remove", "flame2023_Open"])
+    assert isinstance(asked.exception, ConfigError)
+    assert "--yes" in str(asked.exception)
+    assert load_head("flame2023_Open").model_id
+    done = CliRunner().invoke(app, ["remove", "flame2023_Open", "--yes"])
+    assert f"freed    {size / 1e6:.1f} MB" in done.output
+    assert records() == [kept]
+    assert problems() == {"heads/flame2020": ""}
+    assert [path.name for path in (store / "heads").iterdir()] == ["flame2020"], "nothing hidden stays either"
+    with pytest.raises(MissingPart, match="none stored by that name"):
+        load_head("flame2023_Open")
+
+
+def test_of_a_linked_model_only_the_link_goes(downloads: Path, store: Path) -> None:
+    add(downloads / "generic_model.pkl", "flame2020", link=True)
+    done = CliRunner().invoke(app, ["remove", "heads/flame2020"])
+    assert (done.exit_code, "freed    0.0 MB" in done.output) == (0, True)
+    assert (downloads / "generic_model.pkl").is_file()
+    assert records() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["flame2021", "../models.json", "heads/../heads/flame2020", "", "models.json", "heads"]
+)
+def test_an_unknown_name_is_refused_with_what_there_is(downloads: Path, store: Path, name: str) -> None:
+    add(downloads / "generic_model.pkl", "flame2020")
+    with pytest.raises(ConfigError, match=r"is not stored.*heads/flame2020"):
+        remove(name, yes=True)
+    assert problems() == {"heads/flame2020": ""}
+
+
+@pytest.mark.parametrize("name", ["procedural-v1", "silero"])
+def test_what_comes_with_a_package_stays(store: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="comes with a package"):
+        remove(name, yes=True)
+
+
+@pytest.mark.parametrize("place", ["heads/..", "../../precious", "heads/../../../precious", "/precious", "beside/x"])
+def test_a_record_that_points_out_of_the_store_deletes_nothing(
+    downloads: Path, store: Path, tmp_path: Path, place: str
+) -> None:
+    add(downloads / "generic_model.pkl", "flame2020")
+    precious = tmp_path / "data" / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years")
+    entry = json.loads((store / "models.json").read_text())["heads/flame2020"]
+    (store / "models.json").write_text(json.dumps({place: entry}))
+    for name in (place, Path(place).name):
+        with pytest.raises(ConfigError, match="is not stored"):
+            remove(name, yes=True)
+    assert (precious / "thesis.txt").is_file()
+    assert (store / "heads" / "flame2020").is_dir()
+
+
+def test_the_record_of_a_model_that_is_gone_can_be_removed(downloads: Path, store: Path) -> None:
+    shutil.rmtree(add(downloads / "generic_model.pkl", "flame2020").path)
+    assert remove("flame2020")[1] == 0
+    assert records() == []
