@@ -229,7 +229,7 @@ def long_rss(scene: Scene, minutes: list[int], cache: Path) -> dict[str, float]:
         # Whole repetitions of the packets: nothing is decoded.
         loop = ["-stream_loop", str(round(length * 60 / scene.spec.duration_s) - 1), "-i", str(scene.video)]
         base = [ffmpeg_binary(), "-loglevel", "error", "-y"]
-        subprocess.run([*base, *loop, "-c", "copy", "-an", str(video)], check=True)
+        subprocess.run([*base, *loop, "-c", "copy", str(video)], check=True)
         done = subprocess.run(
             [sys.executable, __file__, "--here", str(video)], stdout=subprocess.PIPE, check=True, text=True
         )
@@ -244,9 +244,13 @@ def here(video: Path) -> None:
     recipe = load_recipe("demo", upstream_of("landmarks"))
     with tempfile.TemporaryDirectory(dir=video.parent) as out:
         finished = run_stages(recipe, video, Places(Path(out)), workers=1, quiet=True)
-        done = {e.stage: read_done(Path(e.path)) or {} for e in finished.entries if e.path}
-        rows = len(read_table(Path(finished.entries[-1].path or "") / "landmarks.parquet", ["track"])["track"])
-    peaks = {f"{stage}_rss_mb": float(record["peak_rss_mb"]) for stage, record in done.items()}
+        ended = {e.stage: e for e in finished.entries}
+        last = finished.entries[-1]
+        if "landmarks" not in ended or last.status != "ok":
+            raise SystemExit(f"{video.name} ended at {last.stage}: {last.status} {last.reason} {last.values}")
+        done = {stage: read_done(Path(e.path)) or {} for stage, e in ended.items() if e.path}
+        rows = len(read_table(Path(ended["landmarks"].path or "") / "landmarks.parquet", ["track"])["track"])
+    peaks = {f"{stage}_rss_mb": float(done[stage]["peak_rss_mb"]) for stage in _TIMED}
     cpu_s = sum(float(done[stage]["cpu_s"]) for stage in _TIMED)
     print(json.dumps({**peaks, "peak_rss_mb": max(peaks.values()), "face_frames": rows, "cpu_s": cpu_s}))
 
