@@ -73,7 +73,7 @@ SHAPE = LogNormalRatio(same=-1.05, same_sd=0.6, other=0.0, other_sd=0.4, most_fo
 """Of ``shape_distance``: 0.14 (one pose) to 0.4 (turned by 40 degrees) on generated people, 0.5 on real ones, against
 0.8 and 1.2 for two people."""
 
-LOOK = LogNormalRatio(same=-2.0, same_sd=0.7, other=-1.0, other_sd=0.45, most_for=0.6, most_against=0.9)
+LOOK = LogNormalRatio(same=-2.0, same_sd=0.7, other=-1.0, other_sd=0.45, most_for=0.6, most_against=0.6)
 """Of one zone's Hellinger distance: 0.05 and 0.4 on generated people, so widened to 0.14 and 0.37. The
 zones share one light, so that each may say less than it knows."""
 

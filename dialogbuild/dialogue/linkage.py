@@ -9,7 +9,8 @@ A labelling's log probability has four parts.
   Adding all pairs up instead would count each face's own error n - 1 times.
 * Signs. Left or right, voice 0 or voice 1: each face has log-odds; which of the two persons is which is unknown, and
   summed out: ``log cosh``.
-* Place. What is known of a face before anything is compared: that it is somebody of the dialogue.
+* Strangers. How many of a video's faces are somebody else is not known beforehand, and summed out (a beta prior): where
+  nobody else was seen, the next face is less likely a stranger. What is known of single faces adds to it.
 * Reliability. A face's likeness may be wrong altogether (turned away, other light); then it counts for nothing.
 
 The posterior is that of the best few hundred labellings, found face by face (beam search); exact while all labellings
@@ -21,12 +22,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import betaln
 
 from dialogbuild.dialogue.pcm import Array
 
 NOBODY = -1
 _BEAM = 256
 _UNRELIABLE_NATS = -4.5  # one likeness in ninety misleads
+_STRANGERS, _MEMBERS = 1.0, 14.0  # counted beforehand: one face in fifteen is a stranger's
 _ONE_PERSON_NATS = -2.0  # a video with cuts that shows only one of the two
 
 
@@ -40,7 +43,7 @@ class Linkage:
         has: (Q, K) bool, the kind is known of the face.
         conflict: (K, K) bool, in view at once.
         signs: (M, K) nats; each row tells the two persons apart in one way, either way round.
-        member: (K,) nats for a person of the dialogue rather than somebody else.
+        member: (K,) nats for a person of the dialogue rather than somebody else, beyond what holds for every face.
     """
 
     likeness: Array
@@ -61,12 +64,14 @@ class _Beam:
     sums: Array  # (H, M) signs of person 0 minus those of person 1
     base: Array  # (H,) the rest
 
-    def score(self) -> Array:
-        """(H,) log probability, unnormalised."""
+    def score(self, dealt: int) -> Array:
+        """(H,) log probability, unnormalised, when ``dealt`` faces have their labels."""
         likeness = (2.0 * self.pairs / np.maximum(self.size, 1)).sum(axis=(1, 2))
         half = 0.5 * np.abs(self.sums)
         signs = half + np.log1p(np.exp(-2.0 * half)) - np.log(2.0)
-        total: Array = self.base + likeness + signs.sum(axis=1)
+        members = (self.label != NOBODY).sum(axis=1)
+        strangers = betaln(_STRANGERS + dealt - members, _MEMBERS + members)
+        total: Array = self.base + likeness + signs.sum(axis=1) + strangers
         return total
 
 
@@ -81,9 +86,9 @@ def label_posterior(known: Linkage, order: Array) -> tuple[Array, Array]:
         0, 1 and ``NOBODY``.
     """
     beam = _start(known)
-    for face in order.tolist():
-        beam = _extend(beam, known, face)
-    score = beam.score() + _ONE_PERSON_NATS * ~_both(beam.label)
+    for dealt, face in enumerate(order.tolist(), 1):
+        beam = _extend(beam, known, face, dealt)
+    score = beam.score(len(order)) + _ONE_PERSON_NATS * ~_both(beam.label)
     first = int(np.argmax(score))
     best = beam.label[first]
     label = _turned_towards(beam.label, best, known.member)
@@ -110,13 +115,13 @@ def _start(known: Linkage) -> _Beam:
     )
 
 
-def _extend(beam: _Beam, known: Linkage, face: int) -> _Beam:
+def _extend(beam: _Beam, known: Linkage, face: int, dealt: int) -> _Beam:
     """Give one face every label in every labelling, and keep the best."""
     options = [_labelled(beam, known, face, person, counts) for person in (0, 1) for counts in (True, False)]
     options.append(beam)
     fields = {name: np.concatenate([getattr(o, name) for o in options]) for name in beam.__dataclass_fields__}
     grown = _Beam(**fields)
-    score = grown.score()
+    score = grown.score(dealt)
     score[~_allowed(grown, known, face)] = -np.inf
     keep = np.argsort(-score, kind="stable")[:_BEAM]
     keep = keep[np.isfinite(score[keep])]
@@ -172,7 +177,7 @@ def _one_by_one(beam: _Beam, first: int, known: Linkage) -> Array:
             if mine == 1 and (np.delete(label, face) == NOBODY).all():
                 continue  # the only one of the two is person 0
             if mine == NOBODY or not (known.conflict[face] & (label == mine) & (np.arange(len(label)) != face)).any():
-                score[k] = float(option.score()[0]) + _ONE_PERSON_NATS * float(not _both(option.label)[0])
+                score[k] = float(option.score(len(label))[0]) + _ONE_PERSON_NATS * float(not _both(option.label)[0])
         p = np.exp(score - score.max())
         p /= p.sum()
         out[face] = p[0] + p[1], p[2] + p[3], p[4]

@@ -17,7 +17,6 @@ __all__ = ["NOBODY", "Face", "Label", "facing", "link_record", "link_tracks", "t
 MIN_LINK = 0.9
 _NOT_A_FACE = ("photo", "inset")
 _GOES_ON_TICKS, _GOES_ON_SIZES = 25, 0.5  # a track that begins where another one stopped is the same face
-_MEMBER_NATS = 2.2  # nine close-ups in ten show one of the two
 _SHARE_NATS, _CUTAWAY_SHARE = 6.0, 0.1  # a cutaway is short; who is seen for longer than this is less likely one
 _RIVAL_NATS, _MOST_RIVAL_NATS = 12.0, 12.0  # of three faces the picture is about the two larger ones
 _TOGETHER_NATS, _SMALLER_NATS, _AS_LARGE = 1.5, 2.0, 0.7  # two of like size in one picture talk to each other
@@ -193,7 +192,7 @@ def _linkage(faces: list[Face]) -> Linkage:
     )
     ticks = len(np.unique(np.concatenate([f.ticks for f in faces])))
     share = np.array([len(f.ticks) / ticks for f in faces])
-    member = _MEMBER_NATS + _SHARE_NATS * np.maximum(share - _CUTAWAY_SHARE, 0.0)
+    member = _SHARE_NATS * np.maximum(share - _CUTAWAY_SHARE, 0.0)
     member += _rivalry(np.array([f.prominence for f in faces]), conflict) + _company(place[:, 2], conflict)
     likeness, has = likeness_nats([f.traits for f in faces], place)
     return Linkage(likeness, has, conflict, np.stack([voice, side]), member)
