@@ -43,6 +43,7 @@ class CodeBase:
     def __init__(self, roots: Mapping[str, Path], left_out: frozenset[str] = frozenset()) -> None:
         self._roots = dict(roots)
         self._left_out = left_out
+        self._paths: dict[str, Path | None] = {}
         self._modules: dict[Path, _Module] = {}
         self._files: dict[str, list[tuple[str, Path]]] | None = None
 
@@ -63,7 +64,7 @@ class CodeBase:
                     continue
                 read = self._read(path)
                 found[name] = read.digest
-                waiting += [part for target in read.imports for part in _with_parents(target)]
+                waiting += [part for target in read.imports for part in _with_parents(target) if part not in found]
                 for label, file in self._named(name, read.names):
                     if file.suffix == ".py":
                         waiting.append(label)
@@ -72,6 +73,11 @@ class CodeBase:
         return dict(sorted(found.items()))
 
     def _find(self, module: str) -> Path | None:
+        if module not in self._paths:
+            self._paths[module] = self._look_for(module)
+        return self._paths[module]
+
+    def _look_for(self, module: str) -> Path | None:
         top, _, rest = module.partition(".")
         root = self._roots.get(top)
         if root is None:
