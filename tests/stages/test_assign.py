@@ -9,7 +9,9 @@ import pytest
 from spoken import Spoken, spoken
 
 from dialogbuild.artifact import write_json
+from dialogbuild.dialogue.decide import People
 from dialogbuild.dialogue.metrics import turn_f1
+from dialogbuild.dialogue.persons import NOBODY, Label
 from dialogbuild.errors import Reject
 from dialogbuild.media.audio import write_flac
 from dialogbuild.stages import assign, diarize
@@ -75,6 +77,24 @@ def test_persons_are_left_and_right_and_have_a_voice_each(talk: Spoken) -> None:
     record = json.loads((talk.dirs["assign"] / "assign.json").read_text())
     assert record["posterior"] > 0.99
     assert sum(h["probability"] for h in record["hypotheses"].values()) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_how_sure_the_links_are_is_on_record(talk: Spoken) -> None:
+    record = json.loads((talk.dirs["assign"] / "assign.json").read_text())["links"]
+    assert record["linked"] == {"tracks": 2, "seconds": 28.0}
+    tracks = read_table(talk.dirs["assign"] / "track_person.parquet")
+    assert record["least_confidence"] == pytest.approx(tracks["confidence"].min(), abs=1e-4)
+    assert record["least_confidence"] >= assign.Config().min_link
+
+
+def test_two_people_only_by_doubtful_links_are_rejected_for_that() -> None:
+    seen = np.zeros((100, 2), bool)
+    seen[:50, 0] = True
+    labels = {0: Label(0, 0.99), 1: Label(NOBODY, 0.8, "ambiguous")}
+    doubtful = People(labels, np.full((100, 2), np.nan), seen, np.zeros(100, bool))
+    with pytest.raises(Reject) as caught:
+        assign.check_people(doubtful, 2, 25.0, assign.Config())
+    assert (caught.value.reason, caught.value.values["tracks"]) == ("ambiguous_people", 1)
 
 
 def test_turns_are_consistent_with_the_states(talk: Spoken) -> None:
