@@ -83,7 +83,7 @@ def cover_clip(clip: FitClip, kind: str) -> Covered:
     width = np.median(np.linalg.norm(true[:, 33] - true[:, 263], axis=1))
     on = (np.arange(T) >= T // 4) & (np.arange(T) < 3 * T // 4) & clip.usable
     points, z_px = clip.landmarks_px.copy(), clip.z_px.copy()
-    parts = {name: np.full(T, bytes(1024), object) for name in ("found", "true")}
+    parts = {name: np.array([bytes(1024)] * T, object) for name in ("found", "true")}
     crops, colours = np.zeros((T, 4), np.float32), np.zeros((T, 468, 3), np.uint8)
     pasted = np.zeros((T, *frames.shape[1:3]), bool)
     with FaceMesher() as mesher:

@@ -146,6 +146,8 @@ def _faces(dirs: dict[str, Path], n: int, rng: np.random.Generator) -> None:
             "ok": tick % 40 != 39,
             "crop_px": crop,
             "mask_bits": np.array([bytes([0x3C]) * 512] * m, object),
+            "mask_parts": np.array([bytes([0x18]) * 512 + bytes(512)] * m, object),
+            "occluded": np.zeros(m, np.float32),
         },
     )
 

@@ -14,6 +14,7 @@ from dialogbuild.dataset.schema import (
     DEPTH_STEP_PX,
     LANDMARK_STEP_PX,
     MASK_BYTES,
+    MASK_PARTS_BYTES,
     MOTION,
     QUALITY,
     ROLES,
@@ -83,8 +84,12 @@ def landmark_columns(
 
     box = pick(tracks["box_px"], seen)
     windows = crop.steady_windows(box, seen, tracks["track"][rows], margin, smooth_s, TICK_HZ)
-    empty = bytes(MASK_BYTES)
-    masks = [bytes(landmarks["mask_bits"][r]) if good else empty for r, good in zip(rows, ok, strict=True)]
+
+    def bits(name: str, size: int) -> Array:
+        empty = bytes(size)
+        values = [bytes(landmarks[name][r]) if good else empty for r, good in zip(rows, ok, strict=True)]
+        return np.array(values, object)
+
     return {
         "track_id": np.full(len(rows), track_id, object),
         "tick": np.arange(len(rows), dtype=np.int32),
@@ -95,7 +100,9 @@ def landmark_columns(
         "crop_m": crop.crop_matrices(windows).reshape(-1, 6),
         "crop_ok": seen,
         "mask_box_px": pick(landmarks["crop_px"], ok),
-        "mask_bits": np.array(masks, object),
+        "mask_bits": bits("mask_bits", MASK_BYTES),
+        "mask_parts": bits("mask_parts", MASK_PARTS_BYTES),
+        "occluded": np.clip(pick(landmarks["occluded"], ok), 0, 1),
     }
 
 

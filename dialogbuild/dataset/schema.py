@@ -16,6 +16,7 @@ from dialogbuild.dataset.schema_families import (
     FIT_REASONS,
     LANDMARKS,
     MASK_BYTES,
+    MASK_PARTS_BYTES,
     MOTION,
     QUALITY,
     STATES,
@@ -24,7 +25,7 @@ from dialogbuild.dataset.schema_families import (
 from dialogbuild.dataset.schema_relations import CONVERSATIONS, IDENTITIES, RELATIONS, TRACKS, TURNS, VIDEOS
 from dialogbuild.dataset.schema_types import Column, Table, major, version_parts, with_described
 
-FORMAT_VERSION: Final = "1.3.0"
+FORMAT_VERSION: Final = "1.4.0"
 AUDIO_RATE_HZ: Final = 16_000
 TICK_HZ: Final = 25
 SAMPLES_PER_TICK: Final = AUDIO_RATE_HZ // TICK_HZ
@@ -69,6 +70,7 @@ __all__ = [
     "LANDMARK_STEP_PX",
     "MANIFEST_NAME",
     "MASK_BYTES",
+    "MASK_PARTS_BYTES",
     "MEDIA_PATH",
     "MOTION",
     "N_LANDMARKS",

@@ -7,6 +7,7 @@ from typing import Final
 from dialogbuild.dataset.schema_types import Column, Table
 
 MASK_BYTES: Final = 64 * 64 // 8
+MASK_PARTS_BYTES: Final = 2 * MASK_BYTES
 
 VALID_BITS: Final = {
     "detected": 0,
@@ -96,6 +97,17 @@ LANDMARKS = Table(
         Column("crop_ok", "bool", "the crop video shows this person at this tick (else black)"),
         Column("mask_box_px", "float32", "square that mask_bits covers: cx, cy, side, roll (px, px, px, rad)", "", 4),
         Column("mask_bits", "binary", "64x64 person mask, row-major, most significant bit first", "", MASK_BYTES),
+        Column(
+            "mask_parts",
+            "binary",
+            "two more such planes a, b: face a, hair b, in front of the face a and b; else clothes or background",
+            "",
+            MASK_PARTS_BYTES,
+            since="1.4.0",
+        ),
+        Column(
+            "occluded", "float32", "share of the face's outline that something is in front of", "", 0, 0, 1, "1.4.0"
+        ),
     ),
     row_group=500,
 )

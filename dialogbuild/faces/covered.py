@@ -38,7 +38,7 @@ _NEIGHBOURS, _NEAREST = 10, 4
 _DARK = 16.0  # added to values before the logarithm: noise counts less in the dark
 _SIGMA_FLOOR = 0.07  # log units; coding and noise move a point by about half of it
 _SIGMAS, _LEAST = 3.5, 0.18  # a covered point is off by so many of its sigmas, and by so much in log units
-_MIN_SHARE, _MIN_POINTS, _GROW = 0.6, 7, 2
+_MIN_SHARE, _MIN_POINTS, _GROW = 0.5, 7, 2
 _MIN_AREA = 0.35  # a patch of the face that shows less of itself, relative to the middle one, is turned away
 _MIN_FRAMES = 15
 _ROUNDS = 6
@@ -85,7 +85,8 @@ def covered_points(points_px: Array, colours: Array) -> npt.NDArray[np.bool_]:
     both = odd & (share >= _MIN_SHARE)
     found = both
     for _ in range(_GROW):  # the rim of a patch, where each point is less sure
-        found = found | (seen & (_share(found, seen, around) >= 0.4) & (score > 0.5))
+        share = _share(found, seen, around)
+        found = found | (odd & (share >= 0.2)) | (seen & (score > 0.5) & (share >= 0.4))
     found = _lasting(found)
     found[found.sum(axis=1) < _MIN_POINTS] = False
     out[:, ASKED] = found

@@ -60,19 +60,3 @@ def occluder_cells(part_bits: bytes) -> npt.NDArray[np.bool_]:
     """The cells (64, 64) that show something in front of the face."""
     planes = np.frombuffer(part_bits, np.uint8).reshape(2, PERSON_BYTES)
     return unpack_mask((planes[0] & planes[1]).tobytes())
-
-
-def cells_of(points_px: Array, crop: Array) -> tuple[Array, Array, Array]:
-    """The cells in which points of the picture lie.
-
-    Args:
-        points_px: (N, 2);  crop: (4,) centre, side in px, roll (0).
-
-    Returns:
-        rows and columns (N,) int64, clipped to the crop, and whether a point lies inside it (N,) bool.
-    """
-    corner = np.floor(crop[:2]) - np.floor(crop[2] / 2)
-    cell = np.floor((points_px - corner) * (MASK_SIDE / max(float(crop[2]), 1e-6))).astype(np.int64)
-    inside = ((cell >= 0) & (cell < MASK_SIDE)).all(axis=1)
-    cell = np.clip(cell, 0, MASK_SIDE - 1)
-    return cell[:, 1], cell[:, 0], inside

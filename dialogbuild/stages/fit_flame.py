@@ -5,7 +5,7 @@ With ``photometric`` the head is fitted to the picture's pixels and to the landm
 reads   ingest     ticks.parquet       tick, frame, pts;  video.json;  pictures from the source
         shots      panes.parquet       shot, box_px
         tracks     tracks.parquet      track, tick, shot, detected, box_px
-        landmarks  landmarks.parquet   track, tick, lmk_px, lmk_z_px, presence, ok
+        landmarks  landmarks.parquet   track, tick, lmk_px, lmk_z_px, presence, ok, crop_px, mask_parts
         assign     track_person.parquet  track, person
         segment    clips.parquet       clip_id, start_tick, end_tick
         identity   identity.parquet    person, shape;  camera.json;  look.npz if its method is photometric
@@ -340,7 +340,7 @@ def _clip_range(clips: Columns, clip_id: str) -> tuple[int, int]:
 
 STAGE = Stage(
     name="fit_flame",
-    version=4,
+    version=5,
     unit="clip",
     config=Config,
     run=run,

@@ -6,7 +6,7 @@ give every person a look: the colour of each surface point, and where the detect
 reads   ingest     video.json           width_px, height_px;  ticks.parquet  pts;  pictures from the source
         shots      panes.parquet        shot, box_px: each pane has its own principal point, its centre
         tracks     tracks.parquet       track, tick, shot, detected, box_px
-        landmarks  landmarks.parquet    track, tick, lmk_px, lmk_z_px, presence, ok
+        landmarks  landmarks.parquet    track, tick, lmk_px, lmk_z_px, presence, ok, crop_px, mask_parts
         assign     persons.parquet      person;  track_person.parquet  track, person
         segment    clips.parquet        start_tick, end_tick
 writes  identity.parquet   person, shape (S), shape_sigma (S), in the head model's coefficients
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from dialogbuild.errors import Reject
 from dialogbuild.tables import Columns, read_table, write_table
 
 if TYPE_CHECKING:
+    from dialogbuild.fit.cover import Cover
     from dialogbuild.fit.identity import IdentityFit
     from dialogbuild.fit.person import PersonOptions
     from dialogbuild.fit.view import View
@@ -111,14 +112,16 @@ def model_files(config: Config) -> Sequence[Path]:
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """The video's measurements: per person its id, centred landmarks and usable at ``ticks`` (n,), and the view.
+    """The video's measurements: per person its id, centred landmarks and usable at ``ticks`` (n,), cover, and view.
 
+    Where a face is clear often enough, ticks with something in front of it are not usable.
     ``camera_scale``: of the people's cameras, see ``faces.panes.camera_scale``.
     """
 
     persons: Array
     ticks: Array
     people: list[tuple[Array, Array]]
+    covers: list[Cover]
     views: list[View]
     camera_scale: float
     video: dict[str, Any]
@@ -195,18 +198,21 @@ def _measure(inputs: Inputs, config: Config) -> _Measured:
     track_person = read_table(inputs["assign"] / "track_person.parquet")
     persons = np.sort(read_table(inputs["assign"] / "persons.parquet")["person"])
     ticks = candidate_ticks(read_table(inputs["segment"] / "clips.parquet"))
-    people, views, scales = [], [], []
+    people, covers, views, scales = [], [], [], []
     for person in persons:
         evidence = gather(tracks, landmarks, track_person, int(person), int(ticks[0]), int(ticks[-1]) + 1)
         pick = ticks - ticks[0]
         usable = evidence.usable[pick]
         if usable.sum() < config.min_keyframes:
             raise Reject("too_few_keyframes", person=int(person), usable=int(usable.sum()), needed=config.min_keyframes)
+        covers.append(evidence.cover[pick])
+        clear = usable & ~covers[-1].any() if len(covers[-1]) else usable
+        usable = clear if clear.sum() >= config.keyframes else usable
         view = person_view(evidence, offset_px, box_px, size)
         people.append((centred(evidence, view).landmarks_px[pick], usable))
         views.append(view.at(pick))
         scales.append(camera_scale(views[-1].box_px[usable], size))
-    return _Measured(persons, ticks, people, views, float(np.median(np.concatenate(scales))), video)
+    return _Measured(persons, ticks, people, covers, views, float(np.median(np.concatenate(scales))), video)
 
 
 def _landmark_identity(head: HeadModel, measured: _Measured, config: Config) -> IdentityFit:
@@ -254,7 +260,10 @@ def _photometric(
         faces.append(windows.Faces(seen.ticks, seen.landmarks_px, np.ones(len(seen.ticks), bool), face_px, seen.view))
     pts = read_table(inputs["ingest"] / "ticks.parquet", ["pts"])["pts"]
     crops = windows.cut_windows(inputs.source, inputs["ingest"], pts, faces, inputs.progress)
-    people = [Keyframes(s.theta, s.landmarks_px, c) for s, c in zip(chosen, crops, strict=True)]
+    people = []
+    for s, c, cover in zip(chosen, crops, measured.covers, strict=True):
+        own = cover[np.searchsorted(measured.ticks, s.ticks)].placed(s.landmarks_px)
+        people.append(Keyframes(s.theta, s.landmarks_px, replace(c, cover=own)))
     spec, options = looks.SurfaceSpec(config.surface_points), _options(config, measured.camera_scale)
     surface = spec.build(head)
     prior = make_prior(ParamLayout(head.n_expr), head, PriorSigmas(expr=config.expr_sigma))
@@ -299,7 +308,7 @@ def _options(config: Config, camera_scale: float) -> PersonOptions:
 
 STAGE = Stage(
     name="identity",
-    version=4,
+    version=5,
     unit="video",
     config=Config,
     run=run,

@@ -2,7 +2,8 @@
 
 reads   ingest     video.json, ticks.parquet, audio.flac, and where they exist channels.flac, channels.parquet
         tracks     tracks.parquet        track, tick, box_px, score
-        landmarks  landmarks.parquet     the same rows: lmk_px, lmk_z_px, presence, ok, crop_px, mask_bits
+        landmarks  landmarks.parquet     the same rows: lmk_px, lmk_z_px, presence, ok, crop_px, mask_bits,
+                                         mask_parts, occluded
         assign     persons.parquet, track_person.parquet, states.parquet, turns.parquet, assign.json (av_offset)
         segment    clips.parquet         clip_id, start_tick, end_tick, shots
         identity   identity.parquet, camera.json
@@ -251,7 +252,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
 
 STAGE = Stage(
     name="shard",
-    version=5,
+    version=6,
     unit="clip",
     config=Config,
     run=run,

@@ -114,6 +114,7 @@ def _write_upstream(root: Path, pixels: np.ndarray, z_px: np.ndarray) -> None:
     more = {"shot": np.zeros(n, i32), "box_px": box, "score": np.ones(n, np.float32), "detected": tick % 4 == 0}
     write_table(root / "tracks" / "tracks.parquet", {**rows, **more})
     flat = {"lmk_px": points.reshape(n, 956), "lmk_z_px": depth}
+    flat |= {"crop_px": np.zeros((n, 4), np.float32), "mask_parts": np.array([bytes(1024)] * n, object)}
     write_table(
         root / "landmarks" / "landmarks.parquet",
         {**rows, **flat, "presence": np.full(n, 0.9, np.float32), "ok": ok},

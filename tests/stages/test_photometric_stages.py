@@ -78,6 +78,7 @@ def _write(case: Case) -> None:
     more = {"shot": np.zeros(2 * n, i32), "box_px": box, "detected": np.ones(2 * n, bool)}
     write_table(case.root / "tracks" / "tracks.parquet", {**rows, **more})
     flat = {"lmk_px": case.landmarks_px.reshape(2 * n, 956), "lmk_z_px": np.zeros((2 * n, 478), np.float32)}
+    flat |= {"crop_px": np.zeros((2 * n, 4), np.float32), "mask_parts": np.array([bytes(1024)] * (2 * n), object)}
     write_table(
         case.root / "landmarks" / "landmarks.parquet",
         {**rows, **flat, "presence": np.ones(2 * n, np.float32), "ok": ok},

@@ -55,6 +55,7 @@ def test_unseen_ticks_are_neutral_flagged_and_black(part, made, clip):
     for name in ("box_px", "lmk_px", "lmk_z_px", "presence", "mask_box_px"):
         assert not marks[name][unseen].any(), name
     assert set(marks["mask_bits"][unseen]) == {bytes(512)}
+    assert set(marks["mask_parts"][unseen]) == {bytes(1024)}
     assert not motion["valid"][unseen].any()
     assert not motion["expr"][unseen].any()
     frames = list(decode(part.directory / "media" / f"{clip}_p1.mp4"))

@@ -90,9 +90,10 @@ def _sample(
 
 
 def _npz(columns: Mapping[str, Array]) -> bytes:
-    """Columns as an npz without pickled objects; ``mask_bits`` becomes (T, 512) bytes, ``track_id`` is in the JSON."""
+    """Columns as an npz without pickled objects; ``mask_bits`` becomes (T, 512) bytes and ``mask_parts``
+    (T, 1024), ``track_id`` is in the JSON."""
     packed = {
-        name: np.stack([np.frombuffer(v, np.uint8) for v in values]) if name == "mask_bits" else values
+        name: np.stack([np.frombuffer(v, np.uint8) for v in values]) if name in ("mask_bits", "mask_parts") else values
         for name, values in columns.items()
         if name != "track_id"
     }
