@@ -22,6 +22,7 @@ def publish_in_first_format(folder: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "FORMAT_VERSION", FIRST)
         patch.setattr(shard, "_identity_rows", _identity_rows_of(FIRST))
+        patch.setattr(rows, "landmark_columns", _row_of("landmarks", rows.landmark_columns))
         for name in ("conversation", "track"):
             patch.setattr(rows, f"{name}_row", _row_of(f"{name}s", getattr(rows, f"{name}_row")))
         try:
