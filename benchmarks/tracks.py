@@ -71,7 +71,9 @@ def scenes(names: list[str], seeds: int, seconds: float, until: str, cache: Path
         video = folder / f"{name}.mp4"
         known = truth_path(video).is_file() and video.is_file()
         truths[name] = load_crowd(spec, video) if known else make_crowd(spec, video)
-    recipe = load_recipe("demo", upstream_of(until))
+    # Every scene has bystanders or pictures of faces; how they are linked can only be seen where assign goes on.
+    changes = {"assign": {"max_third_share": 1.0}} if until == "assign" else None
+    recipe = load_recipe("demo", upstream_of(until), changes)
     with tempfile.TemporaryDirectory(dir=cache) as chosen:
         for name in specs:  # the cache may hold scenes that were not asked for
             os.link(folder / f"{name}.mp4", Path(chosen) / f"{name}.mp4")
@@ -172,8 +174,8 @@ def print_line(name: str, tracker: str, figures: dict[str, float], columns: list
 
 
 def print_links(all_scenes: list[Scene]) -> dict[str, float]:
-    """Tracks and persons after ``assign``; a scene that it refuses has linked nothing and is left out."""
-    total: dict[str, float] = {"scenes_linked": 0}
+    """Tracks and persons after ``assign``; scenes that it refuses are left out, and only counted."""
+    total: dict[str, float] = {"scenes_linked": 0, "scenes_refused": sum("assign" not in s.dirs for s in all_scenes)}
     for scene in all_scenes:
         if "assign" not in scene.dirs:
             continue
