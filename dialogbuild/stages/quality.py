@@ -1,7 +1,7 @@
 """quality: numbers that say how good a clip's labels are. Stores numbers only; the gate decides.
 
 reads   ingest     ticks.parquet, video.json
-        landmarks  landmarks.parquet   lmk_px; disagree, where a second opinion was asked for
+        landmarks  landmarks.parquet   lmk_px; occluded; disagree, where a second opinion was asked for
         tracks, assign                 which rows belong to whom
         segment    clips.parquet       clip_id, start_tick, end_tick, speak_s_0, speak_s_1, overlap_s
         identity   identity.parquet, camera.json
@@ -13,7 +13,8 @@ writes  quality.parquet  same rows as motion: person, tick, reproj_px, reproj_li
                          others: colour_psnr_db, visible_frac, sigma_face_mm
         quality.json     the same per person as medians and percentiles, coverage, speech, how far shapes from halves of
                          the keyframes differ (shape_split_half_mm, where measured), and how far a second detector
-                         is from the landmarks (disagree_median, fraction of the outer-eye distance, where asked for)
+                         is from the landmarks (disagree_median, fraction of the outer-eye distance, where asked for),
+                         and at which share of ticks over a 20th of the face is covered (occluded_frac)
 
 Rows without a fit hold zeros.
 """
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _FIT_OK, _INTERPOLATED = 1 << 1, 1 << 2
+_COVERED = 0.05  # share of the face's outline; less is a finger at the chin
 _FROM_MOTION = ("colour_psnr_db", "visible_frac", "sigma_face_mm")
 
 
@@ -61,7 +63,8 @@ class Config(StageConfig):
 
 @dataclass(frozen=True, eq=False)
 class _Person:
-    """One person's rows: motion columns, detections (T, 478, 2), whether there are any (T,), second opinions (K,)."""
+    """One person's rows: motion columns, detections (T, 478, 2), whether there are any (T,), second opinions and
+    shares of the face that are covered, (K,) each."""
 
     person: int
     motion: Columns
@@ -69,6 +72,7 @@ class _Person:
     detected_px: Array
     has_landmarks: Array
     disagree: Array = field(default_factory=lambda: np.zeros(0))
+    occluded: Array = field(default_factory=lambda: np.zeros(0))
 
 
 def geometry(head: HeadModel, camera: Camera, p: _Person, config: Config) -> Columns:
@@ -227,6 +231,11 @@ def opinion_numbers(disagree: Array) -> dict[str, float]:
     return {"disagree_median": round(float(np.median(measured)), 5)} if len(measured) else {}
 
 
+def occlusion_numbers(occluded: Array) -> dict[str, float]:
+    """Share of ticks (K,) at which more than a 20th of the face is covered; empty where nobody looked."""
+    return {"occluded_frac": round(float((occluded > _COVERED).mean()), 5)} if len(occluded) else {}
+
+
 def model_files(config: Config) -> Sequence[Path]:
     """What the head is made of."""
     from dialogbuild.head import head_files
@@ -259,7 +268,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
         parts.append({"person": p.motion["person"], "tick": p.motion["tick"], **cast})
         speech_s, halves = float(clips[f"speak_s_{p.person}"][clip]), view["persons"][str(p.person)]
         numbers[str(p.person)] = person_numbers(columns, p.motion, speech_s, halves["shape_split_half_mm"])
-        numbers[str(p.person)] |= opinion_numbers(p.disagree)
+        numbers[str(p.person)] |= opinion_numbers(p.disagree) | occlusion_numbers(p.occluded)
     write_table(out / "quality.parquet", {k: np.concatenate([part[k] for part in parts]) for k in parts[0]})
     write_json(
         out / "quality.json",
@@ -280,16 +289,17 @@ def _people(inputs: Inputs, start: int, end: int) -> list[_Person]:
     identity = read_table(inputs["identity"] / "identity.parquet")
     tracks = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "shot", "detected"])
     path = inputs["landmarks"] / "landmarks.parquet"
-    opinions = {"disagree"} & set(column_names(path))
-    landmarks = read_table(path, [*LANDMARK_COLUMNS, *opinions])
+    more = {"disagree", "occluded"} & set(column_names(path))
+    landmarks = read_table(path, [*LANDMARK_COLUMNS, *more])
     track_person = read_table(inputs["assign"] / "track_person.parquet")
     out = []
     for person, shape in zip(identity["person"], identity["shape"], strict=True):
         mine = motion["person"] == person
         evidence = gather(tracks, landmarks, track_person, int(person), start, end)
         own = {name: values[mine] for name, values in motion.items()}
-        disagree = landmarks["disagree"][evidence.row[evidence.usable]] if opinions else np.zeros(0)
-        out.append(_Person(int(person), own, shape, evidence.landmarks_px, evidence.usable, disagree))
+        rows = evidence.row[evidence.usable]
+        disagree, occluded = (landmarks[k][rows] if k in more else np.zeros(0) for k in ("disagree", "occluded"))
+        out.append(_Person(int(person), own, shape, evidence.landmarks_px, evidence.usable, disagree, occluded))
     return out
 
 
@@ -313,7 +323,7 @@ def _frames(inputs: Inputs, start: int, end: int, config: Config) -> Iterator[tu
 
 STAGE = Stage(
     name="quality",
-    version=4,
+    version=5,
     unit="clip",
     config=Config,
     run=run,
