@@ -109,7 +109,9 @@ def centred_crops(crops: Crops, view: View) -> Crops:
     high = np.floor((view.box_px[:, 2:] - crops.origin_px) / crops.step)
     first = np.maximum(crops.bounds[:, :2], low)
     last = np.maximum(np.minimum(crops.bounds[:, 2:], high), first)
-    bounds = np.concatenate([first, last], axis=1).clip(0, crops.side_px).astype(np.int32)
+    is_cut = (crops.bounds[:, 2:] > crops.bounds[:, :2]).all(axis=1, keepdims=True)
+    bounds = np.where(is_cut, np.concatenate([first, last], axis=1).clip(0, crops.side_px), crops.bounds)
+    bounds = bounds.astype(np.int32)
     return replace(crops, origin_px=crops.origin_px - view.offset_px, bounds=bounds)
 
 
