@@ -152,7 +152,13 @@ def _goes_on(before: Face, after: Face) -> bool:
         return False
     size = float(np.median(np.concatenate([before.size_px, after.size_px])))
     gap = np.hypot(before.x_px[-1] - after.x_px[0], before.y_px[-1] - after.y_px[0])
-    return bool(gap < _GOES_ON_SIZES * size)
+    return bool(gap < _GOES_ON_SIZES * size) and _alike(before, after)
+
+
+def _alike(a: Face, b: Face) -> bool:
+    """Whether shape and colours say one person, if anything: people who cross also stop and begin at one place."""
+    place = np.array([[np.median(f.x_px), np.median(f.y_px), np.median(f.size_px)] for f in (a, b)])
+    return bool(likeness_nats([a.traits, b.traits], place)[0][:, 0, 1].sum() >= 0)
 
 
 def _merged(unit: list[Face]) -> Face:

@@ -36,6 +36,14 @@ def test_a_track_that_goes_on_at_the_same_place_is_the_same_person() -> None:
     assert found == {0: 0, 1: 1, 2: 1}
 
 
+def test_a_track_that_begins_where_somebody_else_went_out_of_sight_is_not_that_person() -> None:
+    """Two people change places: each new track begins where the other one's old track stopped."""
+    before = [face(0, 0, (0, 100), 100, 0), face(1, 0, (0, 100), 400, 1)]
+    after = [face(2, 0, (110, 210), 100, 1), face(3, 0, (110, 210), 400, 0)]
+    found = people(*before, *after)
+    assert found[3] == found[0] != found[1] == found[2]
+
+
 def test_people_keep_their_names_when_the_camera_crosses_the_line() -> None:
     found = people(
         face(0, 0, (0, 100), 100, 0, voice=4.0),
