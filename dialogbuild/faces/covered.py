@@ -38,7 +38,7 @@ _NEIGHBOURS, _NEAREST = 10, 4
 _DARK = 16.0  # added to values before the logarithm: noise counts less in the dark
 _SIGMA_FLOOR = 0.07  # log units; coding and noise move a point by about half of it
 _SIGMAS, _LEAST = 3.5, 0.18  # a covered point is off by so many of its sigmas, and by so much in log units
-_MIN_SHARE, _MIN_POINTS, _GROW = 0.5, 7, 2
+_MIN_SHARE, _MIN_POINTS, _GROW = 0.5, 10, 2
 _MIN_AREA = 0.35  # a patch of the face that shows less of itself, relative to the middle one, is turned away
 _MIN_FRAMES = 15
 _ROUNDS = 6
@@ -88,7 +88,8 @@ def covered_points(points_px: Array, colours: Array) -> npt.NDArray[np.bool_]:
         share = _share(found, seen, around)
         found = found | (odd & (share >= 0.2)) | (seen & (score > 0.5) & (share >= 0.4))
     found = _lasting(found)
-    found[found.sum(axis=1) < _MIN_POINTS] = False
+    for t in np.flatnonzero(found.any(axis=1)):
+        found[t] = _large(found[t], around)
     out[:, ASKED] = found
     return out
 
@@ -158,6 +159,18 @@ def _share(odd: Array, seen: Array, around: Neighbourhood) -> Array:
     """Which part of each point's seen neighbours is odd, (T, M); 0 where fewer than four are seen."""
     count = seen[:, around.near].sum(axis=2)
     return np.where(count >= 4, (odd & seen)[:, around.near].sum(axis=2) / np.maximum(count, 1), 0.0)
+
+
+def _large(found: Array, around: Neighbourhood) -> Array:
+    """The found points (M,) that lie in patches of at least ``_MIN_POINTS``, joined by neighbourhood."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    own, near = np.repeat(np.arange(len(found)), _NEIGHBOURS), around.near.ravel()
+    joined = found[own] & found[near]
+    graph = coo_matrix((np.ones(int(joined.sum())), (own[joined], near[joined])), shape=(len(found),) * 2)
+    _, patch = connected_components(graph, directed=False)
+    return np.asarray(found & (np.bincount(patch)[patch] >= _MIN_POINTS))
 
 
 def _lasting(found: Array) -> Array:
