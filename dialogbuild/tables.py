@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,27 @@ def _to_arrow_array(name: str, values: np.ndarray[Any, Any]) -> pa.Array:
 def write_table(path: Path, columns: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """Write columns to ``path`` as Parquet (zstd, page checksums). See ``to_arrow`` for what a column may be."""
     pq.write_table(to_arrow(columns), path, compression="zstd", compression_level=3, write_page_checksum=True)
+
+
+def join_tables(path: Path, parts: Iterable[Path]) -> None:
+    """Tables of one schema, as ``write_table`` writes them, one after another in one file; one is in memory at a time.
+
+    Raises:
+        ValueError: no parts, or their schemas differ.
+    """
+    writer: pq.ParquetWriter | None = None
+    try:
+        for part in parts:
+            table = pq.read_table(part, page_checksum_verification=True)
+            if writer is None:
+                options = {"compression": "zstd", "compression_level": 3, "write_page_checksum": True}
+                writer = pq.ParquetWriter(path, table.schema, **options)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise ValueError("no tables to join")
 
 
 def column_names(path: Path) -> list[str]:

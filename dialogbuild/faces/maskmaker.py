@@ -1,7 +1,8 @@
-"""Maps of face crops through a video: what is looked at tick by tick, and what a whole track says afterwards."""
+"""Maps of face crops through a video: what is looked at tick by tick, and what a stretch of a track says afterwards."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,25 +31,23 @@ class Maps:
 
 
 class MaskMaker:
-    """Looks at rows (a face at a tick) in the order of the video; ``finish`` gives their maps.
+    """Looks at rows (a face at a tick) in the order of the video; ``finish`` gives their maps and forgets them.
 
     The person mask, and a parser's labels, are taken every ``every_ticks``; hands are looked for as often, and at every
-    tick while there is one at the face. Per row 1.4 kB are kept for the colours of the landmarks.
+    tick while there is one at the face. Per row that is not finished 3 kB are kept.
 
     Args:
-        n: rows;  every_ticks: ticks between masks;  hands_every: ticks between looks for hands, 0 = never.
+        every_ticks: ticks between masks;  hands_every: ticks between looks for hands, 0 = never.
     """
 
-    def __init__(
-        self, stack: ExitStack, n: int, every_ticks: int, hands_every: int, parser: FaceParser | None = None
-    ) -> None:
+    def __init__(self, stack: ExitStack, every_ticks: int, hands_every: int, parser: FaceParser | None = None) -> None:
         self._every, self._hands_every, self._parser = every_ticks, hands_every, parser
         self._finder = stack.enter_context(hands.HandFinder()) if hands_every else None
         self._latest: dict[int, Base] = {}
         self._hand_near: dict[int, bool] = {}
-        self._base: list[Base | None] = [None] * n
+        self._base: dict[int, Base] = {}
         self._hands: dict[int, Array] = {}
-        self._colours = np.zeros((n, covered.N_POINTS, 3), np.uint8)
+        self._colours: dict[int, Array] = {}
 
     def look(
         self,
@@ -88,33 +87,36 @@ class MaskMaker:
             return Base(np.where(person, np.uint8(FACE), np.uint8(0)), person)
         return masks.base_of(view, person, points_px, crop)
 
-    def finish(self, track: Array, tick: Array, box_px: Array, points_px: Array, crops: Array, ok: Array) -> Maps:
-        """The maps of all rows.
+    def finish(
+        self, rows: Array, box_px: Array, others_px: Sequence[Array], points_px: Array, crops: Array, ok: Array
+    ) -> Maps:
+        """The maps of a stretch of one track: points that are covered are told from what they look like through it.
 
         Args:
-            track, tick: (n,);  box_px: (n, 4);  points_px: (n, 478, 2);  crops: (n, 4).
+            rows: (n,) as they were looked at, in tick order.
+            box_px: (n, 4);  others_px: n arrays (k, 4) of the other faces at the tick;  points_px: (n, 478, 2);
+            crops: (n, 4).
             ok: (n,) bool, the landmarks are this face's; without them nothing is known to be in front.
         """
-        hidden = np.zeros((len(track), covered.N_POINTS), bool)
-        for one in np.unique(track):
-            rows = np.flatnonzero((track == one) & ok)
-            hidden[rows] = covered.covered_points(points_px[rows], self._colours[rows])
-        together = _rows_by_tick(tick)
-        n = len(track)
+        n, good = len(rows), np.flatnonzero(ok)
+        hidden = np.zeros((n, covered.N_POINTS), bool)
+        if len(good):
+            colours = np.stack([self._colours[int(rows[k])] for k in good])
+            hidden[good] = covered.covered_points(points_px[good], colours)
         out = Maps(np.empty(n, object), np.empty(n, object), np.zeros(n, np.float32))
-        for row in range(n):
-            base = self._base[row]
-            assert base is not None, "every row was looked at"
+        for k, row in enumerate(rows.tolist()):
+            base = self._base.pop(row)
+            self._colours.pop(row, None)
+            found = self._hands.pop(row, None)
             labels, person = base.labels, base.person
-            if ok[row]:
-                others = [k for k in together[int(tick[row])] if k != row]
-                front = masks.nearer_face_cells(box_px[row], box_px[others], crops[row])
-                front |= covered.covered_cells(points_px[row], hidden[row], crops[row])
-                oval = masks.oval_cells(points_px[row], crops[row])
-                if row in self._hands:
-                    front |= at_face(hands_px=self._hands[row], oval=oval, crop=crops[row])
-                labels, person, out.occluded[row] = masks.compose(base, oval, front)
-            out.person_bits[row], out.part_bits[row] = pack_labels(labels, person)
+            if ok[k]:
+                front = masks.nearer_face_cells(box_px[k], others_px[k], crops[k])
+                front |= covered.covered_cells(points_px[k], hidden[k], crops[k])
+                oval = masks.oval_cells(points_px[k], crops[k])
+                if found is not None:
+                    front |= at_face(hands_px=found, oval=oval, crop=crops[k])
+                labels, person, out.occluded[k] = masks.compose(base, oval, front)
+            out.person_bits[k], out.part_bits[k] = pack_labels(labels, person)
         return out
 
 
@@ -125,11 +127,4 @@ def at_face(hands_px: Array, oval: npt.NDArray[np.bool_], crop: Array) -> npt.ND
         cells = hands.hand_cells(hand[None], crop)
         if (cells & oval).any():
             out |= cells
-    return out
-
-
-def _rows_by_tick(tick: Array) -> dict[int, list[int]]:
-    out: dict[int, list[int]] = {}
-    for row, at in enumerate(tick):
-        out.setdefault(int(at), []).append(row)
     return out

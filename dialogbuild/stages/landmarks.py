@@ -15,10 +15,11 @@ rejects no_landmarks (boxes, but no face mesh in any of them)
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ from dialogbuild.artifact import Inputs, Stage
 from dialogbuild.config import StageConfig
 from dialogbuild.errors import Reject
 from dialogbuild.media.chosen import open_video
-from dialogbuild.tables import Columns, read_table, write_table
+from dialogbuild.tables import Columns, join_tables, read_table, write_table
 
 if TYPE_CHECKING:
     from dialogbuild.faces.maskmaker import MaskMaker
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from dialogbuild.faces.second_opinion import SecondOpinion
 
 N_LANDMARKS = 478
+_STRETCH_ROWS = 1500  # a minute: long enough to know a face's colours, 150 MB while its maps are made
 
 
 class Config(StageConfig):
@@ -128,7 +130,9 @@ class _Row:
     disagree: float
 
 
-def measure(inputs: Inputs, rows: Columns, config: Config, maker: MaskMaker, stack: ExitStack) -> Iterator[_Row]:
+def measure(
+    inputs: Inputs, rows: Columns, at: Mapping[int, list[int]], config: Config, maker: MaskMaker, stack: ExitStack
+) -> Iterator[_Row]:
     """Run the mesh over all rows in one pass over the video, and show ``maker`` what it needs."""
     from dialogbuild.faces.mesh import cut, square_crop
 
@@ -136,9 +140,6 @@ def measure(inputs: Inputs, rows: Columns, config: Config, maker: MaskMaker, sta
     for track in np.unique(rows["track"]):
         mine = rows["track"] == track
         smooth[mine] = smooth_boxes(rows["box_px"][mine], config.smooth_ticks)
-    at: dict[int, list[int]] = defaultdict(list)
-    for row, tick in enumerate(rows["tick"]):
-        at[int(tick)].append(row)
     ticks = np.array(sorted(at), np.int32)
     pts = read_table(inputs["ingest"] / "ticks.parquet")["pts"]
     video = stack.enter_context(open_video(inputs.source, inputs["ingest"]))
@@ -159,7 +160,7 @@ def measure(inputs: Inputs, rows: Columns, config: Config, maker: MaskMaker, sta
         inputs.progress(done + 1, len(ticks))
 
 
-def _maker(config: Config, stack: ExitStack, n: int) -> MaskMaker:
+def _maker(config: Config, stack: ExitStack) -> MaskMaker:
     from dialogbuild.faces.maskmaker import MaskMaker
 
     parser = None
@@ -167,7 +168,7 @@ def _maker(config: Config, stack: ExitStack, n: int) -> MaskMaker:
         from dialogbuild.faces.parsing import FaceParser
 
         parser = FaceParser(config.parsing_weights)
-    return MaskMaker(stack, n, config.mask_every_ticks, config.hands_every_ticks, parser)
+    return MaskMaker(stack, config.mask_every_ticks, config.hands_every_ticks, parser)
 
 
 def _second_opinion(config: Config) -> SecondOpinion | None:
@@ -185,47 +186,91 @@ def _disagreement(second: Any, rgb: npt.NDArray[np.uint8], box_px: npt.NDArray[n
     return -1.0 if points_px is None else float(disagreement(mesh.points_px, points_px))
 
 
-def run(inputs: Inputs, out: Path, config: Config) -> None:
-    """Measure every tick of every track; rows without a face keep ``ok`` False and zeros."""
-    rows = read_table(inputs["tracks"] / "tracks.parquet")
-    n = len(rows["track"])
-    lmk_px = np.zeros((n, 2 * N_LANDMARKS), np.float32)
-    lmk_z_px = np.zeros((n, N_LANDMARKS), np.float32)
-    crops = np.zeros((n, 4), np.float32)
-    overlap = np.zeros(n, np.float32)
-    spread = np.zeros(n, np.float32)
-    disagree = np.full(n, -1, np.float32)
-    with ExitStack() as stack:
-        maker = _maker(config, stack, n)
-        for found in measure(inputs, rows, config, maker, stack):
-            row, mesh = found.row, found.mesh
-            crops[row], disagree[row] = found.crop, found.disagree
-            if mesh is not None:
-                lmk_px[row], lmk_z_px[row] = mesh.points_px.reshape(-1), mesh.z_px
-                spread[row] = mesh.spread_px
-                overlap[row] = presence(mesh.points_px, rows["box_px"][row])
-    ok = overlap >= config.min_presence
-    if not ok.any():
-        raise Reject("no_landmarks", boxes=n)
-    lmk_px[~ok], lmk_z_px[~ok], disagree[~ok] = 0, 0, -1
-    maps = maker.finish(rows["track"], rows["tick"], rows["box_px"], lmk_px.reshape(n, -1, 2), crops, ok)
-    write_table(
-        out / "landmarks.parquet",
-        {
-            "track": rows["track"],
-            "tick": rows["tick"],
-            "lmk_px": lmk_px,
-            "lmk_z_px": lmk_z_px,
-            "presence": overlap,
+class _Stretch:
+    """Consecutive rows of one track, until all of them are measured: their maps need to be made together."""
+
+    def __init__(self, rows: npt.NDArray[np.int64]) -> None:
+        n = len(rows)
+        self.rows, self._measured = rows, 0
+        self._lmk_px = np.zeros((n, N_LANDMARKS, 2), np.float32)
+        self._lmk_z_px = np.zeros((n, N_LANDMARKS), np.float32)
+        self._crops = np.zeros((n, 4), np.float32)
+        self._overlap, self._spread = np.zeros(n, np.float32), np.zeros(n, np.float32)
+        self._disagree = np.full(n, -1, np.float32)
+
+    def put(self, found: _Row, box_px: npt.NDArray[np.float32]) -> bool:
+        """Note one row; True when it was the last."""
+        at, mesh = found.row - int(self.rows[0]), found.mesh
+        self._crops[at], self._disagree[at] = found.crop, found.disagree
+        if mesh is not None:
+            self._lmk_px[at], self._lmk_z_px[at] = mesh.points_px, mesh.z_px
+            self._spread[at] = mesh.spread_px
+            self._overlap[at] = presence(mesh.points_px, box_px)
+        self._measured += 1
+        return self._measured == len(self.rows)
+
+    def columns(self, rows: Columns, at: Mapping[int, list[int]], maker: MaskMaker, config: Config) -> Columns:
+        """The finished columns of these rows."""
+        n, mine = len(self.rows), self.rows
+        ok = (self._overlap >= config.min_presence) & ~rows["occluded"][mine]
+        self._lmk_px[~ok], self._lmk_z_px[~ok], self._disagree[~ok] = 0, 0, -1
+        boxes = rows["box_px"]
+        others = [boxes[[k for k in at[int(rows["tick"][row])] if k != row]] for row in mine]
+        maps = maker.finish(mine, boxes[mine], others, self._lmk_px, self._crops, ok)
+        return {
+            "track": rows["track"][mine],
+            "tick": rows["tick"][mine],
+            "lmk_px": self._lmk_px.reshape(n, -1),
+            "lmk_z_px": self._lmk_z_px,
+            "presence": self._overlap,
             "ok": ok,
-            "spread_px": spread,
-            "crop_px": crops,
+            "spread_px": self._spread,
+            "crop_px": self._crops,
             "mask_bits": maps.person_bits,
             "mask_parts": maps.part_bits,
             "occluded": maps.occluded,
-            **({} if config.second_opinion == "none" else {"disagree": disagree}),
-        },
-    )
+            **({} if config.second_opinion == "none" else {"disagree": self._disagree}),
+        }
+
+
+def stretches(track: npt.NDArray[np.int32], longest: int = _STRETCH_ROWS) -> list[npt.NDArray[np.int64]]:
+    """Rows (N,) of tables sorted by track, as consecutive stretches of one track each, of like length."""
+    edges = np.flatnonzero(np.diff(track)) + 1
+    whole = np.split(np.arange(len(track)), edges)
+    return [part for rows in whole for part in np.array_split(rows, -(-len(rows) // longest))]
+
+
+def run(inputs: Inputs, out: Path, config: Config) -> None:
+    """Measure every tick of every track; rows without a face keep ``ok`` False and zeros.
+
+    What is measured goes to disk stretch by stretch, so that memory does not grow with the video.
+    """
+    rows = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "box_px", "occluded"])
+    parts = stretches(rows["track"])
+    part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    at = rows_by_tick(rows["tick"])
+    begun: dict[int, _Stretch] = {}
+    good = 0
+    with ExitStack() as stack, TemporaryDirectory(dir=out) as spool:
+        maker = _maker(config, stack)
+        for found in measure(inputs, rows, at, config, maker, stack):
+            number = int(part_of[found.row])
+            stretch = begun.setdefault(number, _Stretch(parts[number]))
+            if stretch.put(found, rows["box_px"][found.row]):
+                columns = begun.pop(number).columns(rows, at, maker, config)
+                good += int(columns["ok"].sum())
+                write_table(Path(spool) / str(number), columns)
+        if not good:
+            raise Reject("no_landmarks", boxes=len(rows["track"]))
+        join_tables(out / "landmarks.parquet", (Path(spool) / str(number) for number in range(len(parts))))
+
+
+def rows_by_tick(tick: npt.NDArray[np.int32]) -> dict[int, list[int]]:
+    """Tick -> the rows of all faces in it."""
+    at: dict[int, list[int]] = defaultdict(list)
+    for row, one in enumerate(tick.tolist()):
+        at[one].append(row)
+    return dict(at)
 
 
 def model_files(config: Config) -> list[Path]:

@@ -13,12 +13,13 @@ import pytest
 from dialogbuild.artifact import Inputs
 from dialogbuild.errors import ConfigError
 from dialogbuild.media.reader import VideoReader
-from dialogbuild.stages import ingest
-from dialogbuild.stages.landmarks import STAGE, Config, model_files
+from dialogbuild.stages import ingest, landmarks
+from dialogbuild.stages.landmarks import STAGE, Config, model_files, stretches
 from dialogbuild.stages.quality import opinion_numbers
 from dialogbuild.tables import read_table, write_table
 
 EVERY = 6
+HIDDEN_ROWS = (3, 4)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def talk(make_clip: Any, tmp_path_factory: pytest.TempPathFactory) -> Talk:
             "tick": np.tile(np.arange(n, dtype=np.int32), 2),
             "box_px": np.concatenate([box[:n], wall]),
             "score": np.ones(2 * n, np.float32),
+            "occluded": np.isin(np.arange(2 * n), HIDDEN_ROWS),
         },
     )
     with torch.random.fork_rng(devices=[]):
@@ -84,6 +86,36 @@ def test_a_second_opinion_adds_its_column_and_changes_nothing_else(talk: Talk, t
     assert (disagree[looked] > 0.1).all(), "random weights do not find a face"
     assert (disagree[~looked] == -1).all()
     _is_what_the_frame_says(talk, asked, int(np.flatnonzero(looked)[1]))
+
+
+def test_rows_come_in_the_order_of_the_tracks_however_they_are_cut_up(
+    talk: Talk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = talk.measured(tmp_path / "whole")
+    monkeypatch.setattr(landmarks, "stretches", lambda track: stretches(track, longest=4))
+    pieces = talk.measured(tmp_path / "pieces")
+    given = read_table(talk.inputs["tracks"] / "tracks.parquet", ["track", "tick"])
+    for name in given:
+        np.testing.assert_array_equal(pieces[name], given[name])
+    for name, values in whole.items():
+        np.testing.assert_array_equal(values, pieces[name], err_msg=name)
+    assert [path.name for path in (tmp_path / "pieces").iterdir()] == ["landmarks.parquet"]
+
+
+def test_behind_a_nearer_face_there_are_no_landmarks_because_they_would_be_the_other_ones(
+    talk: Talk, tmp_path: Path
+) -> None:
+    rows = talk.measured(tmp_path / "off")
+    hidden = np.isin(np.arange(len(rows["ok"])), HIDDEN_ROWS)
+    assert rows["ok"][(rows["track"] == 0) & ~hidden].all()
+    assert not rows["ok"][hidden].any()
+    assert not rows["lmk_px"][hidden].any()
+
+
+def test_a_long_track_is_cut_into_stretches_of_like_length_and_a_stretch_holds_one_track() -> None:
+    parts = stretches(np.repeat([3, 5, 9], [10, 4, 21]).astype(np.int32), longest=10)
+    assert [len(part) for part in parts] == [10, 4, 7, 7, 7]
+    assert np.concatenate(parts).tolist() == list(range(35))
 
 
 def _is_what_the_frame_says(talk: Talk, rows: dict[str, np.ndarray], row: int) -> None:
