@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 OUT    ?= out/shard
 SRC    ?= videos
 RECIPE ?= demo
+JOBS   ?= 2
 # One thread per process: processes are what this project scales with, and nested pools make them slower.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
@@ -24,10 +25,10 @@ report: $(VENV)/ready
 	$(BIN)/dialogbuild report --out $(OUT)
 
 test: $(VENV)/ready check
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(VENV)/ready
-	$(BIN)/pytest -m "slow or not slow"
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m "slow or not slow"
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
