@@ -205,7 +205,7 @@ def _look_change(seen: Sighted, run: list[int], here: Rows) -> Floats:
     zones = zone_distance(mean_look(seen.look[run[-5:]])[None], seen.look[here])
     known = np.isfinite(zones)
     mean = np.where(known, zones, 0.0).sum(1) / np.maximum(known.sum(1), 1)
-    return np.asarray(np.clip(4.0 * (mean - 0.25), 0.0, 1.0), np.float64)
+    return np.asarray(np.clip(6.0 * (mean - 0.2), 0.0, 1.5), np.float64)
 
 
 def _ahead(seen: Sighted, run: list[int], tick: int) -> npt.NDArray[np.float32]:
@@ -264,7 +264,8 @@ def _motion_nats(end: _Motion, start: _Motion, gap: float, rule: LinkRule) -> fl
     sigma = min(0.5 * (end.side + start.side) * (0.1 + rule.speed * gap), np.sqrt(rule.area_px / (2 * np.pi)))
     sigma_size = min(0.1 + 0.004 * gap, 0.5)
     away = float(np.square(start.middle - ahead).sum())
-    place = -0.5 * away / sigma**2 - np.log(2 * np.pi * sigma**2 / rule.area_px)
+    # Student's t with 3 degrees of freedom: somebody who walks on unseen is far from where heads usually stay.
+    place = -2.5 * np.log1p(away / (3.0 * sigma**2)) - np.log(2 * np.pi * sigma**2 / rule.area_px)
     size = -0.5 * (np.log(start.side / end.side) / sigma_size) ** 2 - np.log(sigma_size * np.sqrt(2 * np.pi) / 3.0)
     return float(place + size)
 
@@ -272,9 +273,10 @@ def _motion_nats(end: _Motion, start: _Motion, gap: float, rule: LinkRule) -> fl
 def look_nats(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> Floats:
     """Nats for two looks of one shot being one face's. (72,), (M, 72) -> (M,).
 
-    Zones of one rendered face, turned by up to 90 degrees, lie 0.08 to 0.19 apart, those of two people 0.14 to 0.65.
+    Zones of one face in plain view lie 0.02 to 0.1 apart on renders and in an interview (0.08 to 0.19 when it turns by
+    up to 90 degrees), those of two people 0.1 to 0.65.
     """
-    nats = np.clip(8.0 * (0.25 - zone_distance(a[None], b)), -2.5, 1.0)
+    nats = np.clip(12.0 * (0.18 - zone_distance(a[None], b)), -3.0, 1.2)
     return np.asarray(np.where(np.isfinite(nats), nats, 0.0).sum(axis=1), np.float64)
 
 

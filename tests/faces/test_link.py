@@ -140,7 +140,7 @@ def test_nothing_seen_is_no_track() -> None:
 def test_a_look_without_a_zone_says_nothing_of_it() -> None:
     whole, hidden = colours(0), colours(1)
     hidden[:48] = 0
-    assert look_nats(whole, np.stack([whole, hidden])).tolist() == pytest.approx([3.0, -2.5])
+    assert look_nats(whole, np.stack([whole, hidden])).tolist() == pytest.approx([3.6, -3.0])
 
 
 def test_a_much_larger_box_at_the_same_place_is_another_face() -> None:
