@@ -111,7 +111,7 @@ def evidence(faces: list[persons.Face], owner: dict[int, int]) -> dict[str, list
     """Per kind: one person?, distance, nats, of every pair of faces in different shots."""
     pairs = [(i, j) for i in range(len(faces)) for j in range(i) if faces[i].shot != faces[j].shot]
     place = np.array([[np.median(f.x_px), np.median(f.y_px), np.median(f.size_px)] for f in faces])
-    nats = likeness.likeness_nats([f.traits for f in faces], place)[0]
+    nats = likeness.likeness_nats([f.traits for f in faces], place, np.array([f.shot for f in faces]))[0]
     same = {pair: owner[faces[pair[0]].track] == owner[faces[pair[1]].track] for pair in pairs}
     out: dict[str, list[tuple[bool, float, float]]] = {kind: [] for kind in ("shape", "hair", "face", "clothes")}
     for i, j in pairs:

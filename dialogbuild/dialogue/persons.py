@@ -158,7 +158,7 @@ def _goes_on(before: Face, after: Face) -> bool:
 def _alike(a: Face, b: Face) -> bool:
     """Whether shape and colours say one person, if anything: people who cross also stop and begin at one place."""
     place = np.array([[np.median(f.x_px), np.median(f.y_px), np.median(f.size_px)] for f in (a, b)])
-    return bool(likeness_nats([a.traits, b.traits], place)[0][:, 0, 1].sum() >= 0)
+    return bool(likeness_nats([a.traits, b.traits], place, np.array([a.shot, b.shot]))[0][:, 0, 1].sum() >= 0)
 
 
 def _merged(unit: list[Face]) -> Face:
@@ -200,7 +200,7 @@ def _linkage(faces: list[Face]) -> Linkage:
     share = np.array([len(f.ticks) / ticks for f in faces])
     member = _SHARE_NATS * np.maximum(share - _CUTAWAY_SHARE, 0.0)
     member += _rivalry(np.array([f.prominence for f in faces]), conflict) + _company(place[:, 2], conflict)
-    likeness, has = likeness_nats([f.traits for f in faces], place)
+    likeness, has = likeness_nats([f.traits for f in faces], place, np.array([f.shot for f in faces]))
     return Linkage(likeness, has, conflict, np.stack([voice, side]), member)
 
 

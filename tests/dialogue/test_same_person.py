@@ -25,6 +25,7 @@ def look(hair: int, skin: int, clothes: int) -> np.ndarray:
     return zones.reshape(72)
 
 
+SHOTS = np.array([0, 1])
 LOOKS = [look(0, 5, 1), look(3, 6, 4), look(6, 4, 2), look(1, 7, 7)]
 
 
@@ -173,24 +174,37 @@ def test_a_greater_distance_never_speaks_more_for_one_person(ratio: likeness.Log
 def test_what_one_of_two_faces_lacks_says_nothing() -> None:
     place = np.array([[100.0, 100.0, 50.0], [900.0, 100.0, 50.0]])
     both = Traits(SHAPES[0], np.full(32, 0.6), LOOKS[0])
-    assert likeness.likeness_nats([both, Traits()], place)[0][:, 0, 1] == pytest.approx(0.0, abs=1e-9)
+    assert likeness.likeness_nats([both, Traits()], place, SHOTS)[0][:, 0, 1] == pytest.approx(0.0, abs=1e-9)
     unseen = np.array(LOOKS[0])
     unseen[48:] = 0.0  # clothes outside the picture
     whole, part = (
-        likeness.likeness_nats([Traits(look=LOOKS[0]), Traits(look=x)], place)[0][:, 0, 1] for x in (LOOKS[0], unseen)
+        likeness.likeness_nats([Traits(look=LOOKS[0]), Traits(look=x)], place, SHOTS)[0][:, 0, 1]
+        for x in (LOOKS[0], unseen)
     )
     assert whole.tolist() == pytest.approx([0, 0, 0.6, 0.6, 0.6, 0], abs=1e-9)
     assert part.tolist() == pytest.approx([0, 0, 0.6, 0.6, 0, 0], abs=1e-9)
+
+
+def test_other_colours_in_the_same_shot_are_another_person_and_in_another_shot_perhaps_other_light() -> None:
+    place = np.array([[100.0, 100.0, 50.0], [100.0, 100.0, 50.0]])
+    pair = [Traits(look=LOOKS[0]), Traits(look=LOOKS[1])]
+    in_shot, across = (likeness.likeness_nats(pair, place, np.array(shots))[0][2:5, 0, 1] for shots in ([4, 4], [4, 7]))
+    assert across.tolist() == pytest.approx([-0.6] * 3)
+    assert (in_shot < -2.5).all()
 
 
 def test_an_embedding_moves_the_odds_by_the_stated_logistic() -> None:
     a, b = np.eye(512)[0], np.eye(512)[1]
     place = np.array([[100.0, 100.0, 50.0], [900.0, 100.0, 50.0]])
     near = 0.6 * a + 0.8 * b
-    nats = likeness.likeness_nats([Traits(embedding=a), Traits(embedding=near)], place)[0][-1, 0, 1]
+    nats = likeness.likeness_nats([Traits(embedding=a), Traits(embedding=near)], place, SHOTS)[0][-1, 0, 1]
     assert nats == pytest.approx(16 * (0.6 - 0.3))
-    assert likeness.likeness_nats([Traits(embedding=a), Traits(embedding=b)], place)[0][-1, 0, 1] == pytest.approx(-4.8)
-    assert likeness.likeness_nats([Traits(embedding=a), Traits(embedding=a)], place)[0][-1, 0, 1] == pytest.approx(5.0)
+    assert likeness.likeness_nats([Traits(embedding=a), Traits(embedding=b)], place, SHOTS)[0][
+        -1, 0, 1
+    ] == pytest.approx(-4.8)
+    assert likeness.likeness_nats([Traits(embedding=a), Traits(embedding=a)], place, SHOTS)[0][
+        -1, 0, 1
+    ] == pytest.approx(5.0)
 
 
 def test_a_copy_of_a_face_in_view_is_an_inset_and_the_smaller_of_the_two() -> None:
