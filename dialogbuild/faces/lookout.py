@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from dialogbuild.faces.detect import FaceDetector, Image, Sightings, merge
-from dialogbuild.faces.link import match_cost
+from dialogbuild.faces.tracklets import match_cost
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from dialogbuild.errors import Reject
 from dialogbuild.faces import link
 from dialogbuild.faces.appearance import LOOK_SIZE, describe, mean_look
 from dialogbuild.faces.detect import Sightings, covered, turn_rad
+from dialogbuild.faces.tracklets import LinkRule, Sighted
 from dialogbuild.media.chosen import open_video
 from dialogbuild.tables import Columns, read_table, write_table
 
@@ -70,7 +71,7 @@ class Config(StageConfig):
 class Seen:
     """All sightings of one shot: what linking needs, and how far each head is turned (N,)."""
 
-    sighted: link.Sighted
+    sighted: Sighted
     turn_rad: npt.NDArray[np.float32]
 
 
@@ -174,7 +175,7 @@ def _gather(found: list[tuple[int, Sightings, npt.NDArray[np.float32]]]) -> Seen
     faces = Sightings.join([f for _, f, _ in found])
     tick = np.repeat(np.array([t for t, _, _ in found], np.int32), [len(f) for _, f, _ in found])
     colours = np.concatenate([np.zeros((0, LOOK_SIZE), np.float32), *(c for _, _, c in found)])
-    return Seen(link.Sighted(tick, faces.box_px, faces.score, colours), turn_rad(faces.points_px))
+    return Seen(Sighted(tick, faces.box_px, faces.score, colours), turn_rad(faces.points_px))
 
 
 def run(inputs: Inputs, out: Path, config: Config) -> None:
@@ -182,7 +183,7 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
     shots = read_table(inputs["shots"] / "shots.parquet")
     video = json.loads((inputs["ingest"] / "video.json").read_text())
     spans = [(int(a), int(b)) for a, b in zip(shots["start_tick"], shots["end_tick"], strict=True)]
-    rule = link.LinkRule(
+    rule = LinkRule(
         config.every_ticks,
         reach_ticks=config.max_return_ticks,
         min_nats=config.min_link_nats,

@@ -9,7 +9,9 @@ import pytest
 
 from dialogbuild.faces.appearance import LOOK_SIZE
 from dialogbuild.faces.detect import iou, suppress
-from dialogbuild.faces.link import LinkRule, Sighted, Track, assign, fill, link, look_nats, match_cost, occluded
+from dialogbuild.faces.link import Track, fill, link, occluded
+from dialogbuild.faces.linkworth import assign, look_nats
+from dialogbuild.faces.tracklets import LinkRule, Sighted, match_cost
 from dialogbuild.stages.tracks import Config, keep_track, looked_at
 
 RULE = LinkRule(step_ticks=2)
