@@ -161,8 +161,9 @@ def _stage_verb(name: str) -> None:
     ) -> None:
         _run_stage(name, src, out, recipe, head, workers, settings, quiet, trust_versions)
 
+    kept = body.replace("\n\n", "\n\n\b\n")  # every paragraph keeps its lines: tables of columns are among them
     command.__doc__ = (
-        f"{summary}\n\n\b\n{body}\n\nWhat the stage needs is run first; `dialogbuild settings {verb}` "
+        f"{summary}\n\n\b\n{kept}\n\nWhat the stage needs is run first; `dialogbuild settings {verb}` "
         "lists what can be set."
     )
     app.command(verb, rich_help_panel="Stages", short_help=_short(summary))(command)

@@ -45,6 +45,7 @@ PER_CLIP = (
     ("lip_gap_pct_p95", "Lip opening's error, 95th percentile", "% of face size"),
     ("shape_split_half_mm", "Shapes from either half of the keyframes, distance", "mm"),
     ("disagree_median", "A second detector's distance from the landmarks", "share of outer-eye distance"),
+    ("occluded_frac", "Ticks with something in front of the face", "share"),
     ("speech_s", "Speech per person", "s"),
 )
 

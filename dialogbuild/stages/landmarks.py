@@ -1,7 +1,7 @@
 """landmarks: 478 points with irises, and a map of what each crop shows, for every tick of every track.
 
 reads   ingest  ticks.parquet, video.json
-        tracks  tracks.parquet     track, tick, box_px, score
+        tracks  tracks.parquet     track, tick, box_px, occluded
 writes  landmarks.parquet          same rows: track, tick, lmk_px (478 x 2, px of the source frame), lmk_z_px (478),
                                    presence (overlap of the landmarks' box with the tracked box, 0..1), ok,
                                    spread_px (disagreement of the mesh with itself in a mirror; 0 when not mirrored),

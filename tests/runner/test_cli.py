@@ -37,6 +37,11 @@ def test_a_stage_verbs_help_teaches_what_it_reads_writes_and_rejects(verb: str) 
     assert f"dialogbuild settings {verb}" in text.replace("\n", " ").replace("  ", " ")
 
 
+def test_the_table_of_columns_in_a_verbs_help_keeps_its_lines() -> None:
+    shown = call("tracks", "--help").stdout
+    assert "\n  reads   ingest  ticks.parquet, video.json\n          shots   shots.parquet    shot" in shown
+
+
 def test_a_wrong_argument_is_one_line_and_status_2(tmp_path: Path) -> None:
     done = call("run", "demo", tmp_path / "nowhere", "--out", tmp_path / "out")
     assert done.returncode == 2
