@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from dialogbuild.dialogue.pcm import Array, Pcm
 
 if TYPE_CHECKING:
     from dialogbuild.dialogue.asd_net import Network
+    from dialogbuild.media.reader import FrameReader
 
 # Of the face box's longer side, as the published weights were trained: the crop is 0.7 of it wide and 0.2 lower.
 _SIDE, _DOWN = 0.7, 0.2
@@ -21,8 +21,7 @@ _PUSH_TICKS = 25
 
 
 def score_tracks(
-    source: Path,
-    stream: int | None,
+    video: FrameReader,
     pts: Array,
     pcm: Pcm,
     rows: Mapping[str, Array],
@@ -32,7 +31,6 @@ def score_tracks(
     """Log-odds that each track's face speaks.
 
     Args:
-        source: the video; ``stream`` as in ``video.json``.
         pts: (T,) presentation stamp of each tick's picture, 25 ticks per second.
         pcm: its sound from tick 0 on.
         rows: columns ``track``, ``tick``, ``box_px`` (N, 4) of ``tracks.parquet``, any order.
@@ -45,20 +43,17 @@ def score_tracks(
         ValueError: the sound does not have 640 samples per tick.
         LookupError: a tick's picture is not in the video.
     """
-    from dialogbuild.media.reader import VideoReader
-
     if len(pts) and abs(pcm.n_samples - len(pts) * TICK_SAMPLES) >= TICK_SAMPLES:
         raise ValueError(f"{pcm.n_samples} samples do not go with {len(pts)} ticks of 1/25 s")
     squares = {int(track): _squares(rows, int(track)) for track in np.unique(rows["track"])}
     faces = {track: _Face(net, pcm, len(pts)) for track in squares}
     wanted = sorted(set().union(*squares.values())) if squares else []
-    with VideoReader(source, stream) as video:
-        for done, (tick, (_, rgb)) in enumerate(zip(wanted, video.frames(pts[wanted].tolist()), strict=True)):
-            grey = _grey(rgb)
-            for track, at in squares.items():
-                if tick in at:
-                    faces[track].add(tick, cut(grey, at[tick]))
-            progress(done + 1, len(wanted))
+    for done, (tick, (_, rgb)) in enumerate(zip(wanted, video.frames(pts[wanted].tolist()), strict=True)):
+        grey = _grey(rgb)
+        for track, at in squares.items():
+            if tick in at:
+                faces[track].add(tick, cut(grey, at[tick]))
+        progress(done + 1, len(wanted))
     return {track: face.finish() for track, face in faces.items()}
 
 

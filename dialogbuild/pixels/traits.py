@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from dialogbuild.artifact import Inputs
 from dialogbuild.dialogue.facedata import FaceRows
 from dialogbuild.dialogue.likeness import Traits
 from dialogbuild.faces.panes import camera_scale, track_views
+from dialogbuild.media.chosen import open_video
+from dialogbuild.media.reader import FrameReader
 from dialogbuild.tables import Columns, read_table
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def read_traits(inputs: Inputs, rows: FaceRows, weights: str | None) -> dict[int
     if network is None:
         return traits
     pts = read_table(inputs["ingest"] / "ticks.parquet", ["pts"])["pts"]
-    found = track_embeddings(inputs.source, video.get("stream"), pts, rows, network, inputs.progress)
+    with open_video(inputs.source, inputs["ingest"]) as pictures:
+        found = track_embeddings(pictures, pts, rows, network, inputs.progress)
     return {track: replace(own, embedding=found.get(track)) for track, own in traits.items()}
 
 
@@ -80,8 +82,7 @@ def track_traits(
 
 
 def track_embeddings(
-    source: Path,
-    stream: int | None,
+    video: FrameReader,
     pts: Array,
     rows: FaceRows,
     network: FaceEmbedder,
@@ -90,15 +91,12 @@ def track_embeddings(
     """Unit mean of the embeddings of each track's most frontal faces, (512,) by track.
 
     Args:
-        source: the video; ``stream`` as in ``video.json``.
         pts: (T,) presentation stamp of each tick's picture.
 
     Raises:
         LookupError: a tick's picture is not in the video.
         ConfigError: what the network gives is no embedding.
     """
-    from dialogbuild.media.reader import VideoReader
-
     wanted: dict[int, list[int]] = {}
     for track in np.unique(rows.track[rows.sample_row]).tolist():
         mine = np.flatnonzero(rows.track[rows.sample_row] == track)
@@ -107,10 +105,9 @@ def track_embeddings(
             wanted.setdefault(int(rows.tick[rows.sample_row[sample]]), []).append(sample)
     ticks = sorted(wanted)
     sums: dict[int, Array] = {}
-    with VideoReader(source, stream) as video:
-        for done, (tick, (_, rgb)) in enumerate(zip(ticks, video.frames(pts[ticks].tolist()), strict=True)):
-            for sample in wanted[tick]:
-                track = int(rows.track[rows.sample_row[sample]])
-                sums[track] = sums.get(track, 0.0) + network(rgb, rows.sample_px[sample])
-            progress(done + 1, len(ticks))
+    for done, (tick, (_, rgb)) in enumerate(zip(ticks, video.frames(pts[ticks].tolist()), strict=True)):
+        for sample in wanted[tick]:
+            track = int(rows.track[rows.sample_row[sample]])
+            sums[track] = sums.get(track, 0.0) + network(rgb, rows.sample_px[sample])
+        progress(done + 1, len(ticks))
     return {track: total / max(float(np.linalg.norm(total)), 1e-9) for track, total in sums.items()}

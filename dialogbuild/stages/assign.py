@@ -213,17 +213,17 @@ def network_scores(inputs: Inputs, owner: dict[int, int], weights: str | None, n
     from dialogbuild.dialogue.asd import load_network
     from dialogbuild.dialogue.asd_faces import by_person, score_tracks
     from dialogbuild.dialogue.pcm import Pcm
+    from dialogbuild.media.chosen import open_video
     from dialogbuild.tables import read_table
 
-    video = json.loads((inputs["ingest"] / "video.json").read_text())
     boxes = read_table(inputs["tracks"] / "tracks.parquet", ["track", "tick", "box_px"])
     mine = np.isin(boxes["track"], [track for track, person in owner.items() if person in (0, 1)])
     rows = {name: column[mine] for name, column in boxes.items()}
     pts = read_table(inputs["ingest"] / "ticks.parquet", ["pts"])["pts"]
     pcm = Pcm.open(inputs["ingest"] / "audio.flac")
-    scores = score_tracks(
-        inputs.source, video.get("stream"), pts, pcm, rows, load_network(Path(weights)), inputs.progress
-    )
+    network = load_network(Path(weights))
+    with open_video(inputs.source, inputs["ingest"]) as video:
+        scores = score_tracks(video, pts, pcm, rows, network, inputs.progress)
     return by_person(owner, scores, n_ticks)
 
 

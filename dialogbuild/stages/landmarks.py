@@ -255,8 +255,9 @@ def run(inputs: Inputs, out: Path, config: Config) -> None:
         maker = _maker(config, stack)
         for found in measure(inputs, rows, at, config, maker, stack):
             number = int(part_of[found.row])
-            stretch = begun.setdefault(number, _Stretch(parts[number]))
-            if stretch.put(found, rows["box_px"][found.row]):
+            if number not in begun:
+                begun[number] = _Stretch(parts[number])
+            if begun[number].put(found, rows["box_px"][found.row]):
                 columns = begun.pop(number).columns(rows, at, maker, config)
                 good += int(columns["ok"].sum())
                 write_table(Path(spool) / str(number), columns)

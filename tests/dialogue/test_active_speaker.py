@@ -252,7 +252,8 @@ def test_tracks_are_scored_where_they_are_seen(net: Network, film: tuple[Path, n
     rows = {"track": track[shuffled], "tick": ticks[shuffled], "box_px": box[shuffled].astype(np.float32)}
     done: list[int] = []
     sound = noise(40)
-    scores = asd_faces.score_tracks(path, None, pts, sound, rows, net, lambda d, total: done.append(total - d))
+    with VideoReader(path) as video:
+        scores = asd_faces.score_tracks(video, pts, sound, rows, net, lambda d, total: done.append(total - d))
     assert done[-1] == 0
     assert np.flatnonzero(np.isfinite(scores[3])).tolist() == list(range(5, 30))
     assert np.flatnonzero(np.isfinite(scores[8])).tolist() == [*range(12), *range(20, 40)]
@@ -264,8 +265,8 @@ def test_tracks_are_scored_where_they_are_seen(net: Network, film: tuple[Path, n
 
 def test_sound_of_another_length_is_refused(net: Network, film: tuple[Path, np.ndarray]) -> None:
     rows = {"track": np.zeros(0, int), "tick": np.zeros(0, int), "box_px": np.zeros((0, 4))}
-    with pytest.raises(ValueError, match="do not go with 40 ticks"):
-        asd_faces.score_tracks(film[0], None, film[1], noise(30), rows, net)
+    with VideoReader(film[0]) as video, pytest.raises(ValueError, match="do not go with 40 ticks"):
+        asd_faces.score_tracks(video, film[1], noise(30), rows, net)
 
 
 def test_a_persons_scores_come_from_their_tracks() -> None:

@@ -15,6 +15,7 @@ from dialogbuild.dialogue.facedata import FaceRows
 from dialogbuild.errors import ConfigError, MissingPart
 from dialogbuild.faces import recognition
 from dialogbuild.media.encode import encode_video
+from dialogbuild.media.reader import VideoReader
 from dialogbuild.pixels.traits import read_traits, track_embeddings
 from dialogbuild.stages import assign
 
@@ -143,7 +144,8 @@ def test_the_faces_of_a_video_are_cut_out_and_tell_two_people_apart(weights: Pat
     with av.open(str(video)) as file:
         pts = np.array([picture.pts for picture in file.decode(video=0)])
     net = recognition.FaceEmbedder(weights)
-    found = track_embeddings(video, None, pts, rows_of(samples), net)
+    with VideoReader(video) as reader:
+        found = track_embeddings(reader, pts, rows_of(samples), net)
     assert sorted(found) == [0, 1]
     assert float(found[0] @ net(picture(1), mesh(UPRIGHT))) > 0.99
     assert float(found[1] @ net(picture(2), mesh(UPRIGHT))) > 0.99
